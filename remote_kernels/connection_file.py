@@ -1,0 +1,91 @@
+"""The connection file that Jupyter writes: read whole, never logged.
+
+What the kernel over there gets is a copy with everything in it (a curve key, too), but with an
+address and ports of the far side.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from remote_kernels.errors import ConnectionFileError
+
+#: The five sockets of a kernel, by their names in a connection file.
+PORT_NAMES = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+
+_SECRET_NAMES = ("key", "curve_secretkey")
+
+_KERNEL_UUID = re.compile(
+    "kernel-([0-9a-f]{8}-?[0-9a-f]{4}-?4[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12})[.]json$"
+)
+
+
+@dataclass(frozen=True)
+class ConnectionFile:
+    """A connection file and what it says.
+
+    Attributes:
+        path: where Jupyter wrote it.
+        info: its whole content.
+        kernel_id: the UUID in its name, or a new one (VS Code and consoles put none there).
+    """
+
+    path: Path
+    info: dict[str, Any]
+    kernel_id: uuid.UUID
+
+    @classmethod
+    def read(cls, path: str) -> ConnectionFile:
+        """Read it.
+
+        Raises:
+            ConnectionFileError: it cannot be read, or does not describe five sockets.
+        """
+        try:
+            info = json.loads(Path(path).read_text("utf-8"))
+        except OSError as error:
+            raise ConnectionFileError(f"cannot read {path}: {error.strerror}") from None
+        except ValueError as error:
+            raise ConnectionFileError(f"{path} is not JSON: {error}") from None
+        if isinstance(info, dict) and "registration_port" in info:
+            # Jupyter's JEP 66, which a kernelspec has to ask for; ours do not.
+            raise ConnectionFileError(
+                f"{path} is a registration file, which remote kernels do not know"
+            )
+        missing = [
+            name
+            for name in PORT_NAMES
+            if not isinstance(info, dict) or not isinstance(info.get(name), int)
+        ]
+        if missing:
+            raise ConnectionFileError(f"{path} has no {', '.join(missing)}")
+        found = _KERNEL_UUID.search(path)
+        kernel_id = uuid.UUID(found.group(1)) if found else uuid.uuid4()
+        return cls(Path(path), info, kernel_id)
+
+    @property
+    def copy_name(self) -> str:
+        """Name of the copy over there."""
+        return f"rik_kernel-{self.kernel_id}.json"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Texts that must not be seen anywhere but in the file."""
+        return tuple(
+            value
+            for name in _SECRET_NAMES
+            if isinstance(value := self.info.get(name), str) and value
+        )
+
+    def local_endpoint(self, port_name: str) -> str:
+        """Where Jupyter expects one of the sockets, as ssh's -L names its near end."""
+        port = self.info[port_name]
+        ip = str(self.info.get("ip") or "127.0.0.1")
+        if self.info.get("transport") == "ipc":
+            return f"{ip}-{port}"
+        return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"

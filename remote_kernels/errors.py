@@ -1,0 +1,259 @@
+"""What can go wrong, each cause with its sentence, its advice and its exit code.
+
+A class is one cause that a person can act on. Its docstring is what the manual page says of
+its exit code; :func:`documented_exit_codes` lists them all. An error is raised or logged, never
+both; the launcher prints it as one block, last of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+
+class RemoteKernelsError(Exception):
+    """Something else failed that a person can do something about."""
+
+    exit_code = 1
+    #: The part of a kernel's life in which this happens, as the block names it.
+    stage = ""
+    #: What to try, when the place that raises knows nothing better.
+    advice = ""
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        host: str | None = None,
+        said: Sequence[str] = (),
+        advice: str | None = None,
+    ) -> None:
+        """
+        Args:
+            sentence: what failed, as one sentence without a full stop.
+            host: the machine on which it failed, with the way there.
+            said: the lines that that side printed, oldest first.
+            advice: what to try; the class's own when not given.
+        """
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.host = host
+        self.said = tuple(said)
+        if advice is not None:
+            self.advice = advice
+
+    def block(self, log: str | None = None) -> str:
+        """The error as one block of lines for standard error.
+
+        Args:
+            log: path of the kernel's log, named in the last line when given.
+        """
+        lines = [f"remote-kernels: {self.sentence}."]
+        if self.stage:
+            lines.append(f"  stage: {self.stage}")
+        if self.host:
+            lines.append(f"  host:  {self.host}")
+        lines.extend(f"  said:  {line}" for line in self.said)
+        lines.extend(f"  try:   {line}" for line in self.advice.splitlines())
+        if log:
+            lines.append(f"  log:   {log}")
+        return "\n".join(lines)
+
+
+class OptionsError(RemoteKernelsError):
+    """An option is missing, unknown, or of no use to the interface."""
+
+    exit_code = 2
+    stage = "reading the options"
+
+
+class ConnectionFileError(RemoteKernelsError):
+    """The connection file that Jupyter wrote cannot be read or used."""
+
+    exit_code = 3
+    stage = "reading the connection file"
+    advice = "start the kernel again; if it stays so, look at Jupyter's runtime directory"
+
+
+class InterfaceCannotRunError(RemoteKernelsError):
+    """Kernels of this interface can be added, but this version cannot start them."""
+
+    exit_code = 4
+    stage = "choosing the interface"
+
+
+class KernelSpecError(RemoteKernelsError):
+    """A kernelspec cannot be written, changed or removed."""
+
+    exit_code = 5
+    stage = "managing kernelspecs"
+
+
+class LoginError(RemoteKernelsError):
+    """The login failed for a reason that is not listed here."""
+
+    exit_code = 10
+    stage = "logging in"
+    advice = "log in by hand with ssh: what it says there holds here, too"
+
+
+class SshNotFoundError(LoginError):
+    """There is no ssh program on this machine."""
+
+    exit_code = 11
+    advice = "install OpenSSH's client, or name another program with --launch-cmd"
+
+
+class HostUnknownError(LoginError):
+    """No machine of that name is known."""
+
+    exit_code = 12
+    advice = "check the spelling of --host and your ssh configuration"
+
+
+class HostRefusedError(LoginError):
+    """The machine is there, but no ssh server answers at that port."""
+
+    exit_code = 13
+    advice = "check the port (HOST:PORT), and whether an ssh server runs there"
+
+
+class HostUnreachableError(LoginError):
+    """The machine did not answer in time, or there is no way to it."""
+
+    exit_code = 14
+    advice = "check that the machine is on and that you can reach it (VPN, --tunnel-hosts)"
+
+
+class HostKeyChangedError(LoginError):
+    """The machine's host key is not the one that is known for it."""
+
+    exit_code = 15
+    advice = (
+        "if the machine was set up anew, remove its old key with ssh-keygen -R; "
+        "if not, ask its administrator before you go on"
+    )
+
+
+class HostKeyUnknownError(LoginError):
+    """The machine's host key is not known, and your configuration wants it to be."""
+
+    exit_code = 16
+    advice = "log in once by hand with ssh and compare the fingerprint"
+
+
+class PermissionDeniedError(LoginError):
+    """The machine did not accept the login."""
+
+    exit_code = 17
+    advice = (
+        "check the user name and your key (ssh-add -l); where a password is asked for, "
+        "set SSH_ASKPASS to a program that asks you, or install a key with ssh-copy-id"
+    )
+
+
+class GatewayError(LoginError):
+    """A gateway could not be passed; the sentence says which one and why."""
+
+    exit_code = 18
+    advice = "log in to that gateway by hand with ssh: what it says there holds here, too"
+
+
+class ShellError(RemoteKernelsError):
+    """The login worked, but the login shell over there did not run our command."""
+
+    exit_code = 20
+    stage = "starting the shell over there"
+    advice = (
+        "run a command there by hand, as in: ssh HOST true; "
+        "look for exit, exec, read or tmux in the shell's start-up files"
+    )
+
+
+class WorkdirError(RemoteKernelsError):
+    """The working directory does not exist over there, or may not be entered."""
+
+    exit_code = 21
+    stage = "changing to the working directory"
+    advice = (
+        "check --workdir; ~/ at its beginning is your home over there, $VARIABLES are taken "
+        "as they stand (use --remote-precmd 'cd \"$DIR\"' for these)"
+    )
+
+
+class ConnectionCopyError(RemoteKernelsError):
+    """The connection file could not be written over there."""
+
+    exit_code = 22
+    stage = "copying the connection file"
+    advice = "check space, quota and permissions of the directory, or choose another --workdir"
+
+
+class PrecommandError(RemoteKernelsError):
+    """The pre-command failed."""
+
+    exit_code = 23
+    stage = "running the pre-command"
+    advice = "run the pre-command by hand over there; it must end with status 0"
+
+
+class CommandNotFoundError(RemoteKernelsError):
+    """The kernel command was not found over there."""
+
+    exit_code = 24
+    stage = "starting the kernel"
+    advice = (
+        "give the full path in --kernel_cmd, or make it known with --remote-precmd "
+        "(as in: conda activate NAME)"
+    )
+
+
+class KernelStartError(RemoteKernelsError):
+    """The kernel ended before it could be used."""
+
+    exit_code = 25
+    stage = "starting the kernel"
+    advice = "run the kernel command by hand over there"
+
+
+class KernelDiedError(RemoteKernelsError):
+    """The kernel ended by itself, or was killed."""
+
+    exit_code = 26
+    stage = "running the kernel"
+    advice = "look for a lack of memory or a crash over there (dmesg, journalctl)"
+
+
+class ConnectionLostError(RemoteKernelsError):
+    """The connection to the far side broke while the kernel was running."""
+
+    exit_code = 27
+    stage = "running the kernel"
+    advice = "start the kernel again when the machine can be reached"
+
+
+class PortsError(RemoteKernelsError):
+    """No free ports were found over there."""
+
+    exit_code = 28
+    stage = "choosing the ports"
+    advice = "look over there for awk and od, and for what holds so many ports (ss -tln)"
+
+
+class ForwardError(RemoteKernelsError):
+    """The kernel's sockets could not be carried through ssh."""
+
+    exit_code = 30
+    stage = "carrying the sockets"
+    advice = "ask the administrator whether sshd allows AllowTcpForwarding"
+
+
+def documented_exit_codes() -> Iterator[tuple[int, str]]:
+    """Exit code and description of every failure, in the order of the codes."""
+
+    def walk(cls: type[RemoteKernelsError]) -> Iterator[type[RemoteKernelsError]]:
+        yield cls
+        for below in cls.__subclasses__():
+            yield from walk(below)
+
+    for cls in sorted(walk(RemoteKernelsError), key=lambda cls: cls.exit_code):
+        yield cls.exit_code, (cls.__doc__ or "").strip()

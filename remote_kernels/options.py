@@ -1,0 +1,280 @@
+"""The options of a kernel, each declared once.
+
+``manage --add`` fills a :class:`KernelOptions`, :func:`to_argv` writes it into kernel.json, the
+launcher reads it back with :func:`from_argv`. Command line, kernel.json, ``--show`` and the manual
+all render the same fields.
+
+Jupyter replaces ``{word}`` in each element of kernel.json's argv for the words it knows
+(``connection_file``, ``prefix``, ``resource_dir``, and any launch argument such as ``env`` or
+``cwd``), so a brace before a word is written as ``{\\word}`` there and nowhere else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, NoReturn
+
+from remote_kernels.errors import OptionsError
+
+INTERFACE_NAMES = ("local", "ssh", "pbs", "sge", "sge_qrsh", "slurm", "lsf")
+
+#: What stands for the connection file in a stored kernel command. It must not contain the text
+#: "{connection_file}": VS Code takes the first element that does for the connection file itself.
+STORED_PLACEHOLDER = "{host_connection_file}"
+
+
+@dataclass(frozen=True)
+class Option:
+    """What the command lines need to know of one field.
+
+    Attributes:
+        flags: the flags that ``manage`` takes, the one to show first; old spellings follow.
+        help: one or two sentences for ``--help`` and the manual.
+        metavar: stands for the value in the help; empty for a switch.
+        launcher_flag: the flag in kernel.json's argv; None when the launcher does not need it.
+        general: every interface can use it; otherwise the interface says so itself.
+    """
+
+    flags: tuple[str, ...]
+    help: str
+    metavar: str = ""
+    launcher_flag: str | None = None
+    general: bool = False
+
+
+def _option(default: Any, option: Option) -> Any:
+    return field(default=default, metadata={"option": option})
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """What a person says about one kernel. An option that was not given is None, 1, () or False."""
+
+    interface: str | None = _option(
+        None,
+        Option(
+            ("--interface", "-i"),
+            "How the kernel is reached: " + ", ".join(INTERFACE_NAMES) + ".",
+            "INTERFACE",
+            launcher_flag="--interface",
+            general=True,
+        ),
+    )
+    name: str | None = _option(
+        None,
+        Option(
+            ("--name", "-n"),
+            "Name to identify the kernel, as in 'Python 3.13'.",
+            "NAME",
+            general=True,
+        ),
+    )
+    language: str | None = _option(
+        None,
+        Option(
+            ("--language", "-l"),
+            "Language of the kernel, as the front ends know it (python, R, julia).",
+            "LANGUAGE",
+            general=True,
+        ),
+    )
+    host: str | None = _option(
+        None,
+        Option(
+            ("--host", "-x"),
+            "Host that ssh reaches: [USER@]NAME[:PORT], or an alias of your ssh configuration.",
+            "HOST",
+            launcher_flag="--host",
+        ),
+    )
+    launch_cmd: str | None = _option(
+        None,
+        Option(
+            ("--launch-cmd", "--launch_cmd"),
+            "Command that starts the session instead of the interface's own (another ssh, qrsh "
+            "for qlogin, another shell for local), or its full path.",
+            "COMMAND",
+            launcher_flag="--launch-cmd",
+        ),
+    )
+    pe: str | None = _option(
+        None,
+        Option(
+            ("--pe",),
+            "Parallel environment of Grid Engine.",
+            "NAME",
+            launcher_flag="--pe",
+        ),
+    )
+    cpus: int = _option(
+        1,
+        Option(
+            ("--cpus", "-c"),
+            "Number of CPUs that the scheduler is asked for.",
+            "N",
+            launcher_flag="--cpus",
+        ),
+    )
+    workdir: str | None = _option(
+        None,
+        Option(
+            ("--workdir",),
+            "Directory over there in which the kernel starts. When it is not given: the directory "
+            "of the notebook if there is one of that name over there, else your home.",
+            "DIR",
+            launcher_flag="--workdir",
+            general=True,
+        ),
+    )
+    precmd: str | None = _option(
+        None,
+        Option(
+            ("--remote-precmd", "--remote_precmd"),
+            "Pre-command: run in the login shell over there, in the working directory, before the "
+            "kernel command, as in 'conda activate torch'.",
+            "COMMAND",
+            launcher_flag="--precmd",
+            general=True,
+        ),
+    )
+    launch_args: str | None = _option(
+        None,
+        Option(
+            ("--remote-launch-args", "--remote_launch_args"),
+            "More arguments for the command that starts the session, as in '-l h_rt=24:00:00' for "
+            "qlogin or '-i ~/.ssh/id_lab' for ssh.",
+            "ARGS",
+            launcher_flag="--launch-args",
+        ),
+    )
+    tunnel_hosts: tuple[str, ...] = _option(
+        (),
+        Option(
+            ("--tunnel-hosts", "-t", "--tunnel_hosts"),
+            "Gateways to go through, the nearest first, each [USER@]NAME[:PORT]. One or more "
+            "words after one flag; may be repeated.",
+            "HOST…",
+            launcher_flag="--tunnel-hosts",
+        ),
+    )
+    verbose: bool = _option(
+        False,
+        Option(
+            ("--verbose", "-v"),
+            "The running kernel writes its log to standard error, too.",
+            launcher_flag="--verbose",
+            general=True,
+        ),
+    )
+    kernel_cmd: str | None = _option(
+        None,
+        Option(
+            ("--kernel_cmd", "-k", "--kernel-cmd"),
+            "Command that starts the kernel over there; {connection_file} in it becomes the path "
+            "of the connection file.",
+            "COMMAND",
+            launcher_flag="--kernel_cmd",
+            general=True,
+        ),
+    )
+
+
+def option_of(declared: Field[Any]) -> Option:
+    """The :class:`Option` that a field of :class:`KernelOptions` was declared with."""
+    option = declared.metadata["option"]
+    assert isinstance(option, Option)
+    return option
+
+
+def given(options: KernelOptions) -> dict[str, Any]:
+    """The fields that differ from their defaults, in the order of their declaration."""
+    values = {declared.name: getattr(options, declared.name) for declared in fields(options)}
+    return {
+        declared.name: values[declared.name]
+        for declared in fields(options)
+        if values[declared.name] != declared.default
+    }
+
+
+def flag_and_value(flag: str, value: Any) -> list[str]:
+    """One option as elements of an argv that argparse and click read back as they stand."""
+    if value is True:
+        return [flag]
+    if isinstance(value, tuple):
+        return [flag, *value]
+    text = str(value)
+    # A value that begins with a dash would be taken for a flag.
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+
+
+# A brace that Jupyter would replace; ours carries one backslash more than the person's.
+_REPLACEABLE = re.compile(r"\{(\\*\w+)\}")
+_PROTECTED = re.compile(r"\{\\(\\*\w+)\}")
+
+
+def protect_braces(text: str) -> str:
+    """The text so written that Jupyter does not replace anything in it."""
+    kept = STORED_PLACEHOLDER
+    return _REPLACEABLE.sub(lambda m: m[0] if m[0] == kept else "{\\" + m[1] + "}", text)
+
+
+def restore_braces(text: str) -> str:
+    """Undo :func:`protect_braces`."""
+    return _PROTECTED.sub(lambda m: "{" + m[1] + "}", text)
+
+
+def to_argv(options: KernelOptions) -> list[str]:
+    """The launcher's options as elements of kernel.json's argv."""
+    argv: list[str] = []
+    for declared in fields(options):
+        flag, value = option_of(declared).launcher_flag, getattr(options, declared.name)
+        if flag is None or value == declared.default:
+            continue
+        if declared.name == "kernel_cmd":
+            value = value.replace("{connection_file}", STORED_PLACEHOLDER)
+        argv.extend(protect_braces(element) for element in flag_and_value(flag, value))
+    return argv
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise OptionsError(f"the launcher cannot read kernel.json's options: {message}")
+
+
+def from_argv(argv: Sequence[str]) -> tuple[KernelOptions, str]:
+    """Read what :func:`to_argv`, or remote_ikernel before us, wrote into kernel.json.
+
+    Args:
+        argv: the elements after the module name, with Jupyter's replacements made.
+
+    Returns:
+        The options and the path of the connection file.
+
+    Raises:
+        OptionsError: an option is unknown, or has no usable value.
+    """
+    parser = _Parser(prog="remote-kernels", allow_abbrev=False, add_help=False)
+    for declared in fields(KernelOptions):
+        flag = option_of(declared).launcher_flag
+        if flag is None:
+            continue
+        settings: dict[str, Any] = {"dest": declared.name, "default": declared.default}
+        if isinstance(declared.default, bool):
+            settings["action"] = "store_true"
+        elif isinstance(declared.default, int):
+            settings["type"] = int
+        elif isinstance(declared.default, tuple):
+            settings["nargs"] = "+"
+        parser.add_argument(flag, **settings)
+    parser.add_argument("connection_file")
+    found = vars(parser.parse_args(list(argv)))
+    connection_file = found.pop("connection_file")
+    for name, value in found.items():
+        if isinstance(value, str):
+            found[name] = restore_braces(value)
+        elif isinstance(value, list):
+            found[name] = tuple(restore_braces(element) for element in value)
+    return KernelOptions(**found), connection_file

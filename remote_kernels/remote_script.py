@@ -1,0 +1,311 @@
+"""The sh program that starts a kernel on the far side and ends it again.
+
+Everything that goes there is one text of POSIX sh, sent through the session's standard input, so
+that no key stands in a command line. Afterwards the session carries words: from us ``INT``,
+``TERM`` and ``END``, from there lines that begin with a mark nobody else can know.
+
+What the far side says, in this order:
+
+=================== =============================================================================
+``HELLO host``      the login worked and our program runs
+``START group p…``  the kernel's process group and its five ports, in PORT_NAMES' order
+``SHELL``           the login shell's start-up files let us through
+``PRECMD status``   the pre-command ended
+``UP``              the kernel listens on its ports
+``FAIL what``       WORKDIR, PORTS or FILE: the sentence on it was printed before
+``EXIT status``     the kernel ended, its connection file is removed
+=================== =============================================================================
+
+Only sh, awk, cat, grep, od, uname and sleep are needed over there; setsid is used where it exists.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any
+
+from remote_kernels.connection_file import PORT_NAMES
+from remote_kernels.errors import OptionsError
+
+_FIELD = re.compile(r"\{(?:(?:host_)?connection_file|ci\[(\w+)\])\}")
+_SECRET_FIELDS = frozenset({"key", "curve_secretkey"})
+
+
+@dataclass(frozen=True)
+class Script:
+    """What the program does.
+
+    Attributes:
+        mark: begins each line that the program itself says.
+        info: content of the connection file.
+        copy_name: name of the connection file over there.
+        kernel_cmd: the person's kernel command, with its {connection_file} or {ci[…]} fields.
+        precmd: the person's pre-command.
+        workdir: a directory that has to exist over there.
+        near_directory: entered if it exists over there and no workdir is given.
+        shell: argv of the shell that runs the kernel command with -c; empty: the login shell.
+        keep_ports: the kernel takes the ports of the connection file as they are.
+    """
+
+    mark: str
+    info: Mapping[str, Any]
+    copy_name: str
+    kernel_cmd: str
+    precmd: str | None = None
+    workdir: str | None = None
+    near_directory: str | None = None
+    shell: Sequence[str] = ()
+    keep_ports: bool = False
+
+    def text(self) -> str:
+        """The whole program."""
+        values = {
+            "mark": self.mark,
+            "workdir": self.workdir or "",
+            "near": self.near_directory or "",
+            "name": self.copy_name,
+            "ports": " ".join(str(self.info[n]) for n in PORT_NAMES) if self.keep_ports else "",
+        }
+        assignments = [f"rk_{name}={shlex.quote(value)}" for name, value in values.items()]
+        return "\n".join(
+            [
+                *assignments,
+                _PROLOGUE,
+                f"rk_json={self._json()}",
+                *(f"rk_text_{name}={self._shell_text(name)}" for name in _DIALECTS),
+                f"set -- {shlex.join(self.shell)}",
+                _BODY,
+            ]
+        )
+
+    def _json(self) -> str:
+        """The connection file's text as an sh word in which the ports are variables."""
+        info = dict(self.info)
+        if not self.keep_ports:
+            info.update(ip="127.0.0.1", transport="tcp")
+            for name in PORT_NAMES:
+                info[name] = f"$rk_{name}"
+        # Only our own dollars stay; a port is a number, so it loses its quotes.
+        text = re.sub(r'([\\`"$])', r"\\\1", json.dumps(info, indent=2))
+        return '"' + re.sub(r'\\"\\(\$rk_\w+)\\"', r"\1", text) + '"'
+
+    def _shell_text(self, dialect: str) -> str:
+        """What the login shell is to run, as an sh word."""
+        before, after = _DIALECTS[dialect]
+        text = before.replace("MARK", self.mark)
+        if self.precmd:
+            text += self.precmd + "\n" + after.replace("MARK", self.mark)
+        return shlex.quote(text) + kernel_command_word(self.kernel_cmd, self.info)
+
+
+def kernel_command_word(kernel_cmd: str, info: Mapping[str, Any]) -> str:
+    """The kernel command as an sh word in which path and ports are variables.
+
+    Fields are ``{connection_file}``, ``{host_connection_file}`` and ``{ci[shell_port]}`` with its
+    like. remote_ikernel took the command for a format string, in which ``{{`` is a brace; that is
+    kept where it has our fields only. Any other command is taken as typed.
+
+    Raises:
+        OptionsError: a field would put a secret into a command line, or is not in the file.
+    """
+    word, position = "", 0
+    format_string = _only_our_fields(kernel_cmd)
+    for match in _FIELD.finditer(kernel_cmd):
+        word += _literal(kernel_cmd[position : match.start()], format_string)
+        position = match.end()
+        word += f'"{_field_variable(match, info)}"'
+    return word + _literal(kernel_cmd[position:], format_string)
+
+
+def _literal(text: str, format_string: bool) -> str:
+    if format_string:
+        text = text.replace("{{", "{").replace("}}", "}")
+    return shlex.quote(text)
+
+
+def _only_our_fields(kernel_cmd: str) -> bool:
+    try:
+        parsed = list(Formatter().parse(kernel_cmd))
+    except ValueError:
+        return False
+    return all(
+        name is None or (_FIELD.fullmatch("{" + name + "}") and not spec and not conversion)
+        for _, name, spec, conversion in parsed
+    )
+
+
+def _field_variable(match: re.Match[str], info: Mapping[str, Any]) -> str:
+    name = match.group(1)
+    if name is None:
+        return "$rk_path"
+    if name in _SECRET_FIELDS:
+        raise OptionsError(
+            f"{match[0]} in the kernel command would show the key to everybody over there; "
+            "use {connection_file}"
+        )
+    if name in PORT_NAMES:
+        return f"$rk_{name}"
+    if name == "ip":
+        return "127.0.0.1"
+    if name not in info:
+        raise OptionsError(f"{match[0]} in the kernel command is not in the connection file")
+    return re.sub(r'([\\`"$])', r"\\\1", str(info[name]))
+
+
+def bootstrap(text: str) -> tuple[str, bytes]:
+    """How the program gets to the far side.
+
+    Returns:
+        The command for the login shell over there, which bash, csh and fish read alike, and the
+        bytes to send to its standard input.
+    """
+    payload = text.encode("utf-8", "surrogateescape")
+    return f"exec /bin/sh -c 'eval \"$(head -c {len(payload)})\"'", payload
+
+
+# For each family of shells: what it runs first, and what it runs after the pre-command.
+_DIALECTS = {
+    "sh": (
+        "printf '%s SHELL\\n' MARK\n",
+        "rk_status=$?\nprintf '%s PRECMD %s\\n' MARK $rk_status\n"
+        '[ "$rk_status" = 0 ] || exit "$rk_status"\n',
+    ),
+    "fish": (
+        "printf '%s SHELL\\n' MARK\n",
+        "set rk_status $status\nprintf '%s PRECMD %s\\n' MARK $rk_status\n"
+        "test $rk_status = 0; or exit $rk_status\n",
+    ),
+    "csh": (
+        # A csh that is given a command cannot be a login shell.
+        "if ( -r ~/.login ) source ~/.login\nprintf '%s SHELL\\n' MARK\n",
+        "set rk_status = $status\nprintf '%s PRECMD %s\\n' MARK $rk_status\n"
+        "if ($rk_status != 0) exit $rk_status\n",
+    ),
+}
+
+_PROLOGUE = r"""
+exec 2>&1
+umask 077
+# A terminal that goes away is noticed by reading; "trap :" unlike "trap ''" is not inherited.
+trap : HUP
+rk_tell() { printf '%s %s\n' "$rk_mark" "$*"; }
+rk_fail() { rk_tell FAIL "$@"; exit 1; }
+unset JPY_PARENT_PID JPY_INTERRUPT_EVENT JPY_SESSION_NAME
+: "${TERM:=dumb}"
+export TERM
+rk_tell HELLO "$(uname -n)"
+
+case $rk_workdir in
+  '') cd -- "$rk_near" 2>/dev/null || cd 2>/dev/null || cd / ;;
+  '~') cd || rk_fail WORKDIR ;;
+  '~/'*) cd -- "$HOME/${rk_workdir#'~/'}" || rk_fail WORKDIR ;;
+  /*) cd -- "$rk_workdir" || rk_fail WORKDIR ;;
+  *) cd -- "./$rk_workdir" || rk_fail WORKDIR ;;
+esac
+# A kernel command names the file in its own quotes, so a path that needs quoting stays relative.
+case $PWD/ in
+  *[!A-Za-z0-9_./+,:=@%-]*) rk_path=./$rk_name ;;
+  */) rk_path=${PWD%/}/$rk_name ;;
+esac
+rk_file=$rk_path
+
+# Random ones of 15000 to 31999, below those that systems give out for outgoing connections.
+rk_choose_ports() {
+  { cat /proc/net/tcp /proc/net/tcp6 || netstat -an -p tcp
+    echo random
+    od -An -v -N2000 -tu2 /dev/urandom; } 2>/dev/null |
+  awk '
+    $1 == "random" { choosing = 1; next }
+    !choosing { sub(/.*[:.]/, "", $2); sub(/.*[:.]/, "", $4); taken[$2]; taken["d" $4]; next }
+    {
+      for (i = 1; i <= NF && found < 5; i++) {
+        port = 15000 + $i % 17000; hex = sprintf("%04X", port)
+        if (hex in taken || ("d" port) in taken) continue
+        taken[hex]; printf "%d ", port; found++
+      }
+    }'
+}
+[ -n "$rk_ports" ] || rk_ports=$(rk_choose_ports)
+set -- $rk_ports
+[ $# -eq 5 ] || rk_fail PORTS
+rk_shell_port=$1 rk_iopub_port=$2 rk_stdin_port=$3 rk_control_port=$4 rk_hb_port=$5
+"""
+
+_BODY = r"""
+if [ $# -eq 0 ]; then
+  case ${SHELL##*/} in
+    bash|zsh|ksh*|mksh|dash|sh|ash|fish) set -- "$SHELL" -l -i ;;
+    csh|tcsh) set -- "$SHELL" ;;
+    *) set -- /bin/sh -l -i ;;
+  esac
+fi
+case ${1##*/} in
+  fish) rk_text=$rk_text_fish ;;
+  csh|tcsh) rk_text=$rk_text_csh ;;
+  *) rk_text=$rk_text_sh ;;
+esac
+
+# Whoever takes the name in between must not be written to: remove, then create or fail.
+rm -f -- "$rk_file" && (set -C; cat > "$rk_file") <<RK_END || rk_fail FILE
+$rk_json
+RK_END
+# A kernel that was started anew under the same name has other ports, so its file is not ours.
+rk_remove_file() {
+  [ "$(cat -- "$rk_file" 2>/dev/null)" != "$rk_json" ] || rm -f -- "$rk_file"
+}
+# This form of kill, unlike "-s TERM --", is understood by dash, bash, busybox and zsh alike.
+rk_running() { kill -0 "-$rk_group" 2>/dev/null; }
+rk_end_kernel() {
+  for rk_signal in TERM KILL; do
+    kill -$rk_signal "-$rk_group" 2>/dev/null
+    for rk_try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+      rk_running || return
+      sleep 0.1
+    done
+  done
+}
+rk_listening() {
+  [ -r /proc/net/tcp ] || return 0
+  rk_pattern=$(printf ':%04X [0-9A-F:]* 0A |' $rk_ports)
+  [ "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -Ec "${rk_pattern%|}")" -ge 5 ]
+}
+rk_watch() {
+  until rk_listening; do
+    rk_running || return
+    sleep 0.05
+  done
+  rk_tell UP
+}
+
+# With a session of its own the kernel gets no signal but ours; a foreground process, unlike one in
+# the background, keeps SIGINT. What is not Linux has no setsid, but a sh that knows "set -m".
+rk_setsid=$(command -v setsid) || set -m
+
+exec 3<&0 5>&1
+{
+  $rk_setsid /bin/sh -c 'echo $$ >&4; exec 4>&-; exec "$@"' sh "$@" -c "$rk_text" \
+    </dev/null 3<&- >&5 2>&1 5>&-
+  rk_status=$?
+  rk_remove_file
+  rk_tell EXIT $rk_status >&5
+} 4>&1 | {
+  exec >&5
+  read -r rk_group
+  rk_tell START $rk_group $rk_ports
+  rk_watch &
+  while read -r rk_word <&3; do
+    case $rk_word in
+      INT) kill -INT "-$rk_group" ;;
+      TERM) rk_end_kernel ;;
+      END) break ;;
+    esac
+  done
+  rk_remove_file
+  rk_end_kernel
+}
+"""

@@ -1,0 +1,107 @@
+"""One interactive login: a program on a terminal of ours, which carries bytes as they are."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import tty
+from collections.abc import Mapping, Sequence
+
+import pexpect
+
+# A line that never ends must not fill the memory; what it says is cut there.
+_LONGEST_LINE = 1 << 16
+
+
+class Session:
+    """A pexpect child whose output is read line by line.
+
+    Attributes:
+        exit_status: how the program ended, as a shell tells it; None while it runs.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """Start the program, in a session of its own, so that no signal to us reaches it.
+
+        Args:
+            command: its argv.
+            env: its environment; ours when None.
+
+        Raises:
+            FileNotFoundError: there is no such program.
+        """
+        try:
+            self._child = pexpect.spawn(
+                command[0],
+                list(command[1:]),
+                env=None if env is None else dict(env),
+                echo=False,
+                ignore_sighup=False,
+                preexec_fn=_prepare_child,
+                timeout=None,
+            )
+        except pexpect.ExceptionPexpect as error:
+            raise FileNotFoundError(str(error)) from None
+        self._child.delaybeforesend = None
+        self._child.delayafterclose = 0
+        self._child.delayafterterminate = 0
+        self._partial = b""
+        self.exit_status: int | None = None
+
+    def fileno(self) -> int:
+        """The descriptor to wait on; only while the session is open."""
+        return int(self._child.child_fd)
+
+    @property
+    def open(self) -> bool:
+        """Whether the program still runs, as far as was read."""
+        return self.exit_status is None
+
+    def send(self, data: bytes) -> None:
+        """Write to the program's standard input; what a dead one cannot take is dropped."""
+        try:
+            self._child.send(data)
+        except OSError:
+            # Reading tells how it ended.
+            pass
+
+    def read_lines(self) -> list[str]:
+        """What has arrived, without waiting, as whole lines; also the last one at the end."""
+        while self.exit_status is None and self._readable():
+            try:
+                self._partial += self._child.read_nonblocking(1 << 16, timeout=0)
+            except pexpect.EOF:
+                self._reap()
+        *lines, self._partial = self._partial.split(b"\n")
+        if self._partial and (not self.open or len(self._partial) > _LONGEST_LINE):
+            lines.append(self._partial)
+            self._partial = b""
+        return [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
+
+    def close(self) -> None:
+        """End the program, if it has not ended yet; its own clean-up is the far side's business."""
+        if self.exit_status is None:
+            # SIGHUP is what it would get from a terminal that is closed; SIGKILL if it stays.
+            self._child.close(force=True)
+            self._reap()
+
+    def _readable(self) -> bool:
+        return bool(select.select([self._child.child_fd], [], [], 0)[0])
+
+    def _reap(self) -> None:
+        if not self._child.terminated:
+            self._child.wait()
+        if self._child.signalstatus is not None:
+            self.exit_status = 128 + self._child.signalstatus
+        else:
+            self.exit_status = self._child.exitstatus or 0
+
+
+def _prepare_child() -> None:
+    # No echo, no line limit, no meaning of ^C and ^D: all bytes pass.
+    tty.setraw(0)
+    # What starts us may ignore these (nohup, a shell's "&"), and that is inherited.
+    for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(signum, signal.SIG_DFL)
+    os.umask(0o077)

@@ -1,0 +1,119 @@
+"""What is asked of ssh beside the session: its configuration, and forwards over its login."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from remote_kernels.errors import ForwardError
+
+# It speaks to a process on this machine, over a socket.
+_PATIENCE = 10.0
+
+
+class SshForwards:
+    """Forwards from Jupyter's five ports to the kernel's, asked of the ssh that holds the session.
+
+    ssh's ControlPath may be ours or, where the user's configuration has one, the user's: then the
+    connection outlives us, and the forwards have to be taken back.
+    """
+
+    def __init__(
+        self, program: Sequence[str], directory: Path, users_control_path: Callable[[], str]
+    ) -> None:
+        """
+        Args:
+            program: the ssh program.
+            directory: where ssh makes the socket if the user's configuration names no other place.
+            users_control_path: tells the place that the user's configuration names.
+        """
+        self._program = list(program)
+        self._directory = directory
+        self._users_control_path = users_control_path
+        self._shared: Path | None = None
+        self._forwards: list[str] = []
+
+    def open(self, near: Sequence[str], far_ports: Sequence[int]) -> None:
+        """Carry each of the near endpoints to a port of the far side's loopback.
+
+        Raises:
+            ForwardError: a local port is taken, or ssh shares no connection.
+        """
+        control_path = self._control_path()
+        forwards: list[str] = []
+        for endpoint, port in zip(near, far_ports, strict=True):
+            forwards += ["-L", f"{endpoint}:127.0.0.1:{port}"]
+        failed = self._ask(control_path, "forward", forwards)
+        if failed is not None:
+            raise ForwardError(
+                "ssh could not open Jupyter's ports on this machine",
+                said=failed,
+                advice="look for another program that holds these ports (ss -tlnp); "
+                "start the kernel again for new ones",
+            )
+        self._forwards = forwards
+        if control_path.parent != self._directory:
+            self._shared = control_path
+
+    def close(self) -> None:
+        """Take the forwards back where the connection outlives us."""
+        if self._shared is not None and self._forwards:
+            self._ask(self._shared, "cancel", self._forwards)
+        self._forwards = []
+
+    def _control_path(self) -> Path:
+        for entry in os.scandir(self._directory):
+            if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+                return Path(entry.path)
+        path = Path(self._users_control_path())
+        if not path.exists():
+            raise ForwardError(
+                "your ssh configuration keeps connections from being shared",
+                advice="remove 'ControlPath none' for this host from your ssh configuration",
+            )
+        return path
+
+    def _ask(self, control_path: Path, what: str, forwards: list[str]) -> list[str] | None:
+        """What ssh said if it failed, else None."""
+        # Without a configuration file: forwards that are configured there are not ours.
+        command = [*self._program, "-F", "none", "-S", str(control_path), "-O", what]
+        try:
+            done = _run([*command, *forwards, "--", "kernel"])
+        except subprocess.TimeoutExpired:
+            return [f"no answer within {_PATIENCE:.0f} s"]
+        return done.stderr.splitlines() if done.returncode else None
+
+
+def ssh_setting(session_command: Sequence[str], keyword: str) -> str:
+    """What ssh's configuration says for one keyword, as ``ssh -G`` tells; empty if nothing.
+
+    Args:
+        session_command: argv of an ssh, with "--" before the host.
+        keyword: of ssh_config(5), in lower case.
+    """
+    split = list(session_command).index("--")
+    try:
+        done = _run([*session_command[:split], "-G", *session_command[split:]])
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition(" ")
+        if name == keyword:
+            return value
+    return ""
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_PATIENCE,
+        start_new_session=True,
+        check=False,
+    )
