@@ -48,7 +48,7 @@ class KernelLog:
         self.path: Path | None = None
         try:
             directory = log_directory()
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _remove_oldest(directory)
             path = directory / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{os.getpid()}.log"
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,4 +1,4 @@
-"""The options of a kernel, each declared once.
+r"""The options of a kernel, each declared once.
 
 ``manage --add`` fills a :class:`KernelOptions`, :func:`to_argv` writes it into kernel.json, the
 launcher reads it back with :func:`from_argv`. Command line, kernel.json, ``--show`` and the manual
@@ -6,7 +6,7 @@ all render the same fields.
 
 Jupyter replaces ``{word}`` in each element of kernel.json's argv for the words it knows
 (``connection_file``, ``prefix``, ``resource_dir``, and any launch argument such as ``env`` or
-``cwd``), so a brace before a word is written as ``{\\word}`` there and nowhere else.
+``cwd``), so a brace before a word is written as ``{\word}`` there and nowhere else.
 """
 
 from __future__ import annotations
@@ -227,12 +227,19 @@ def restore_braces(text: str) -> str:
 
 
 def to_argv(options: KernelOptions) -> list[str]:
-    """The launcher's options as elements of kernel.json's argv."""
+    """The launcher's options as elements of kernel.json's argv.
+
+    Raises:
+        OptionsError: a value cannot be stored.
+    """
     argv: list[str] = []
     for declared in fields(options):
         flag, value = option_of(declared).launcher_flag, getattr(options, declared.name)
         if flag is None or value == declared.default:
             continue
+        if value == "--":
+            # argparse drops it, until Python 3.13 even from --flag=--.
+            raise OptionsError(f"{option_of(declared).flags[0]} cannot be '--'")
         if declared.name == "kernel_cmd":
             value = value.replace("{connection_file}", STORED_PLACEHOLDER)
         argv.extend(protect_braces(element) for element in flag_and_value(flag, value))

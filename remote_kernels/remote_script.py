@@ -47,7 +47,7 @@ class Script:
         kernel_cmd: the person's kernel command, with its {connection_file} or {ci[…]} fields.
         precmd: the person's pre-command.
         workdir: a directory that has to exist over there.
-        near_directory: entered if it exists over there and no workdir is given.
+        near_directory: entered if no workdir is given and it exists over there, to be written to.
         shell: argv of the shell that runs the kernel command with -c; empty: the login shell.
         keep_ports: the kernel takes the ports of the connection file as they are.
     """
@@ -201,7 +201,8 @@ export TERM
 rk_tell HELLO "$(uname -n)"
 
 case $rk_workdir in
-  '') cd -- "$rk_near" 2>/dev/null || cd 2>/dev/null || cd / ;;
+  # Without write permission there the connection file could not be.
+  '') cd -- "$rk_near" 2>/dev/null && [ -w . ] || cd 2>/dev/null || cd / ;;
   '~') cd || rk_fail WORKDIR ;;
   '~/'*) cd -- "$HOME/${rk_workdir#'~/'}" || rk_fail WORKDIR ;;
   /*) cd -- "$rk_workdir" || rk_fail WORKDIR ;;

@@ -1,0 +1,213 @@
+"""Root's side: start the machines, lay the cables, run commands on them, look at them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bed import plan
+from bed.boot import Layout
+
+NAMESPACES = ("--net", "--uts", "--mount", "--pid", "--ipc")
+LISTEN = "0A"  # state of a listening socket in /proc/net/tcp
+LOOKED_AT = ("home", "tmp", "dev/shm", "run/user")
+NOWHERE = "02:00:00:00:00:00"  # the hardware address of nobody
+
+
+class RunningMachine:
+    """One machine that has been switched on."""
+
+    def __init__(self, machine: plan.Plan, layout: Layout) -> None:
+        """Start process 1; ``wait_ready`` waits for it, so that machines boot side by side."""
+        self.plan = machine
+        self._unshare = subprocess.Popen(
+            [
+                *("unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc"),
+                *(sys.executable, "-m", "bed.boot", machine.name),
+                json.dumps(vars(layout)),
+            ],
+            stdin=subprocess.PIPE,  # the lifeline: closed by our end, whatever ends us
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C at the terminal is for the tests alone
+            text=True,
+        )
+        self.init = 0
+
+    def wait_ready(self) -> None:
+        """Wait until the machine has said that it is up."""
+        assert self._unshare.stdout is not None
+        if self._unshare.stdout.readline() != "ready\n":
+            raise RuntimeError(f"{self.plan.name} did not boot")
+
+    def find_init(self) -> int:
+        """Learn the number that process 1 has over here."""
+        while not (children := children_of(self._unshare.pid)):
+            if self._unshare.poll() is not None:
+                raise RuntimeError(f"no namespaces for {self.plan.name}")
+        self.init = children[0]
+        return self.init
+
+    def stop(self) -> None:
+        """End process 1; the kernel ends all others of the machine before it lets go."""
+        if self._unshare.stdin is not None:
+            self._unshare.stdin.close()
+        self._unshare.wait(timeout=10)
+
+    def command(self, argv: Sequence[str], user: str, environ: dict[str, str]) -> list[str]:
+        """The argv that runs ``argv`` over there, as a login of ``user`` would, without shell."""
+        who = plan.person(self.plan.name, user)
+        values = {**plan.environment(who), **environ}
+        return [
+            *("nsenter", f"--target={self.init}", *NAMESPACES),
+            *("setpriv", f"--reuid={who.uid}", f"--regid={who.uid}", "--init-groups"),
+            *("env", "-i", f"--chdir={values.pop('PWD', values['HOME'])}"),
+            *(f"{name}={value}" for name, value in values.items()),
+            *argv,
+        ]
+
+    def run(
+        self, argv: Sequence[str], user: str, standard_input: bytes, timeout: float, **environ: str
+    ) -> tuple[int, bytes, bytes]:
+        """Run a command to its end; status 124 with what it said so far when time is up."""
+        process = subprocess.Popen(
+            self.command(argv, user, environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            stdout, stderr = process.communicate(standard_input, timeout)
+        except subprocess.TimeoutExpired:
+            # nsenter and its child are one process group: the command itself is ended as well
+            os.killpg(process.pid, signal.SIGKILL)
+            stdout, stderr = process.communicate()
+            return 124, stdout, stderr + f"\ntimed out after {timeout:g} s\n".encode()
+        return process.returncode, stdout, stderr
+
+    def ip(self, *lines: str) -> None:
+        """Run lines of ``ip`` in the machine's network."""
+        argv = ["nsenter", f"--target={self.init}", "--net", "ip", "-batch", "-"]
+        subprocess.run(argv, input="\n".join(lines) + "\n", text=True, check=True)
+
+    def processes(self) -> list[dict[str, Any]]:
+        """All processes that are no zombies, with the numbers they have over there."""
+        found = []
+        for directory in Path(f"/proc/{self.init}/root/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has just ended
+                status = dict(
+                    line.split(":\t", 1)
+                    for line in (directory / "status").read_text().splitlines()
+                    if ":\t" in line
+                )
+                if status["State"].startswith("Z"):
+                    continue
+                words = (directory / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                found.append(
+                    {
+                        "pid": int(directory.name),
+                        "uid": int(status["Uid"].split()[0]),
+                        "args": " ".join(words).strip() or status["Name"],
+                        "started": int(
+                            (directory / "stat").read_text().rpartition(")")[2].split()[19]
+                        ),
+                    }
+                )
+        return found
+
+    def listening_ports(self) -> list[int]:
+        """The TCP ports on which somebody listens."""
+        ports = set()
+        for table in ("tcp", "tcp6"):
+            rows = Path(f"/proc/{self.init}/net/{table}").read_text().splitlines()[1:]
+            for fields in (row.split() for row in rows):
+                if fields[3] == LISTEN:
+                    ports.add(int(fields[1].rpartition(":")[2], 16))
+        return sorted(ports)
+
+    def files(self) -> list[str]:
+        """Every path in the places where people may write."""
+        root = Path(f"/proc/{self.init}/root")
+        return [
+            os.path.join("/", os.path.relpath(directory, root), name)
+            for place in LOOKED_AT
+            for directory, directories, names in os.walk(root / place)
+            for name in (*directories, *names)
+        ]
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process of one thread has started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@contextlib.contextmanager
+def switched_on(layout: Layout) -> Iterator[dict[str, RunningMachine]]:
+    """All machines, cabled; switched off at the end."""
+    machines: dict[str, RunningMachine] = {}
+    try:
+        for machine in plan.MACHINES:
+            machines[machine.name] = RunningMachine(machine, layout)
+        for running in machines.values():
+            running.find_init()
+        for running in machines.values():
+            running.wait_ready()
+        for link in plan.LINKS:
+            lay_cable(link, machines[link.left], machines[link.right])
+        for running in machines.values():
+            connect(running)
+        yield machines
+    finally:
+        for running in machines.values():
+            running.stop()
+
+
+def lay_cable(link: plan.Link, left: RunningMachine, right: RunningMachine) -> None:
+    """Make a pair of interfaces, each named after the machine that it leads to."""
+    argv = f"link add to-{link.right} netns {left.init} type veth"
+    argv += f" peer name to-{link.left} netns {right.init}"
+    subprocess.run(["ip", *argv.split()], check=True)
+
+
+def connect(running: RunningMachine) -> None:
+    """Give the machine its addresses; without a default route it reaches neighbours only."""
+    name = running.plan.name
+    lines = ["link set lo up"]
+    for link in plan.links_of(name):
+        interface = f"to-{link.other(name)}"
+        lines += [
+            f"address add {link.address(name)}/24 dev {interface}",
+            # nodad: usable at once, without a second of looking for duplicates
+            f"address add {link.address6(name)}/64 dev {interface} nodad",
+            f"link set {interface} up",
+        ]
+    running.ip(*lines)
+
+
+def cut(link: plan.Link, machines: dict[str, RunningMachine]) -> None:
+    """Lose every packet in silence, as when the trouble is somewhere on the way.
+
+    Both ends send to a hardware address that nobody has. A link that is taken down would be
+    noticed: the kernel says "no route to host" and forgets the IPv6 addresses.
+    """
+    for name in (link.left, link.right):
+        machines[name].ip(*(f"neigh replace {n} lladdr {NOWHERE}" for n in neighbours(link, name)))
+
+
+def mend(link: plan.Link, machines: dict[str, RunningMachine]) -> None:
+    """Forget the false addresses of ``cut``."""
+    for name in (link.left, link.right):
+        machines[name].ip(*(f"neigh del {n}" for n in neighbours(link, name)))
+
+
+def neighbours(link: plan.Link, name: str) -> list[str]:
+    """Both addresses of the other end, with the interface, as ``ip neigh`` wants them."""
+    other = link.other(name)
+    return [f"{address(other)} dev to-{other}" for address in (link.address, link.address6)]

@@ -1,0 +1,161 @@
+"""What exists in the bed: machines, links between them, people. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+BASE = "/run/bed"  # below a private /run: invisible to the rest of the host
+SOURCE = "/srv/remote-kernels"  # the checkout, as the laptop sees it
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with an account and a home directory."""
+
+    name: str
+    uid: int
+    shell: str = "/bin/bash"
+    authorized: bool = True  # mia's key opens the account
+    dotfiles: dict[str, str] = field(default_factory=dict)  # put before what /etc/skel has
+
+    @property
+    def home(self) -> str:
+        """The home directory."""
+        return f"/home/{self.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One machine."""
+
+    name: str
+    people: tuple[Person, ...]
+    ports: tuple[int, ...] = ()  # where sshd listens; none: no sshd
+    has_source: bool = False  # the checkout and the Python that has the program installed
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cable between two machines; the first has .1, the second .2."""
+
+    left: str
+    right: str
+    number: int
+
+    def address(self, machine: str) -> str:
+        """The IPv4 address of one end."""
+        return f"10.66.{self.number}.{1 if machine == self.left else 2}"
+
+    def address6(self, machine: str) -> str:
+        """The IPv6 address of one end."""
+        return f"fd66:{self.number}::{1 if machine == self.left else 2}"
+
+    def other(self, machine: str) -> str:
+        """The machine at the other end."""
+        return self.right if machine == self.left else self.left
+
+
+NOISE = 'echo "*** {file}: quota 93% ***"\necho "{file}: no such module: gcc/4" >&2\n'
+
+MIA = Person("mia", 5001, authorized=False)
+ADA = Person("ada", 5101)
+GINA = Person("gina", 5120)
+
+FAR_PEOPLE = (
+    ADA,
+    Person("bela", 5102),
+    Person("cora", 5103, "/bin/tcsh"),
+    Person("fred", 5104, "/usr/bin/fish"),
+    # without a .zshrc zsh asks its first-time questions, which nobody keeps for long
+    Person("zoe", 5105, "/bin/zsh", dotfiles={".zshrc": "# zoe's\n"}),
+    Person("dora", 5106, "/bin/sh"),
+    Person(
+        "nora",
+        5107,
+        dotfiles={
+            ".bashrc": NOISE.format(file=".bashrc"),
+            ".profile": NOISE.format(file=".profile"),
+        },
+    ),
+    Person("nolan", 5108, "/usr/sbin/nologin"),
+    Person("rex", 5109, dotfiles={".bashrc": "exit 3\n"}),
+    Person("stranger", 5110, authorized=False),
+)
+
+MACHINES = (
+    Plan("laptop", (MIA,), has_source=True),
+    Plan("far", FAR_PEOPLE, ports=(22, 2222)),
+    Plan("gw1", (GINA,), ports=(22,)),
+    Plan("gw2", (GINA,), ports=(22,)),
+    Plan("inner", (ADA,), ports=(22,)),
+)
+
+LINKS = (
+    Link("laptop", "far", 1),
+    Link("laptop", "gw1", 2),
+    Link("gw1", "gw2", 3),
+    Link("gw2", "inner", 4),
+)
+
+
+def machine(name: str) -> Plan:
+    """The plan of the machine with this name."""
+    return next(plan for plan in MACHINES if plan.name == name)
+
+
+def links_of(name: str) -> list[Link]:
+    """The cables that end in this machine."""
+    return [link for link in LINKS if name in (link.left, link.right)]
+
+
+def person(machine_name: str, user: str) -> Person:
+    """The account of that name on a machine; root has one everywhere."""
+    if user == "root":
+        return Person("root", 0)
+    for candidate in machine(machine_name).people:
+        if candidate.name == user:
+            return candidate
+    raise LookupError(f"nobody on {machine_name} is called {user}")
+
+
+def environment(who: Person) -> dict[str, str]:
+    """What a login sets, and nothing of the environment that the bed was started in."""
+    system = f"{SYSTEM_PATH}:/usr/sbin:/sbin" if who.uid == 0 else SYSTEM_PATH
+    return {
+        "HOME": "/root" if who.uid == 0 else who.home,
+        "USER": who.name,
+        "LOGNAME": who.name,
+        "SHELL": who.shell,
+        "PATH": system,
+        "LANG": "C.UTF-8",
+    }
+
+
+def sshd_config(ports: tuple[int, ...], extra: tuple[str, ...] = ()) -> str:
+    """Debian's settings without PAM; ``extra`` stands first because sshd takes the first value."""
+    return "".join(
+        f"{line}\n"
+        for line in (
+            *extra,
+            *(f"Port {port}" for port in ports),
+            "HostKey /etc/ssh/ssh_host_ed25519_key",
+            "PidFile /run/sshd.pid",
+            "LogLevel VERBOSE",  # logins can be counted
+            "UsePAM no",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "X11Forwarding yes",
+            "PrintMotd no",
+            "AcceptEnv LANG LC_*",
+            "Subsystem sftp /usr/lib/openssh/sftp-server",
+        )
+    )
+
+
+SSHD_LOG = "/var/log/sshd.log"
+SSHD = ("/usr/sbin/sshd", "-f", "/etc/ssh/sshd_config", "-E", SSHD_LOG)
+NEW_HOST_KEY = (
+    *("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "host"),
+    *("-f", "/etc/ssh/ssh_host_ed25519_key"),
+)

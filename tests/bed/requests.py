@@ -1,0 +1,99 @@
+"""Root's hand for the tests: requests over a socket, one line of JSON each, answered in turn.
+
+The tests run as an ordinary user; what they may ask for is listed in ``REQUESTS``. Bytes travel
+as text with surrogate escapes, so nothing of a command's output is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bed import machines, plan
+
+Answer = dict[str, Any]
+
+
+class Requests:
+    """Answers the tests' requests until they hang up."""
+
+    def __init__(self, running: dict[str, machines.RunningMachine], facts: dict[str, str]) -> None:
+        """``facts`` are handed to the tests as they are."""
+        self._machines = running
+        self._facts = facts
+        self._cut: set[plan.Link] = set()
+
+    def serve(self, connection: socket.socket) -> None:
+        """Answer line by line; a request that fails is answered with its error."""
+        with connection.makefile("rwb") as stream:
+            for line in stream:
+                request = json.loads(line)
+                try:
+                    answer = REQUESTS[request.pop("request")](self, **request)
+                except Exception as error:
+                    answer = {"error": f"{type(error).__name__}: {error}"}
+                stream.write(json.dumps(answer).encode() + b"\n")
+                stream.flush()
+
+    def facts(self) -> Answer:
+        """What the tests have to know about the host."""
+        return {**self._facts}
+
+    def run(
+        self,
+        machine: str,
+        argv: list[str],
+        user: str,
+        standard_input: str,
+        timeout: float,
+        environ: dict[str, str],
+    ) -> Answer:
+        """Run a command on a machine."""
+        status, stdout, stderr = self._machines[machine].run(
+            argv, user, standard_input.encode(errors="surrogateescape"), timeout, **environ
+        )
+        return {
+            "status": status,
+            "stdout": stdout.decode(errors="surrogateescape"),
+            "stderr": stderr.decode(errors="surrogateescape"),
+        }
+
+    def look(self, machine: str) -> Answer:
+        """What is there now: processes, listening ports, files."""
+        running = self._machines[machine]
+        return {
+            "processes": running.processes(),
+            "ports": running.listening_ports(),
+            "files": running.files(),
+        }
+
+    def link(self, left: str, right: str, up: bool) -> Answer:
+        """Cut a link, or mend it; asking twice for the same changes nothing."""
+        link = next(x for x in plan.links_of(left) if x.other(left) == right)
+        if up and link in self._cut:
+            machines.mend(link, self._machines)
+            self._cut.remove(link)
+        if not up and link not in self._cut:
+            machines.cut(link, self._machines)
+            self._cut.add(link)
+        return {}
+
+    def keep(self, name: str, data: str) -> Answer:
+        """Keep a file, such as a screenshot, beyond the bed's end, if RK_KEEP says where."""
+        directory = os.environ.get("RK_KEEP")
+        if directory:
+            Path(directory, Path(name).name).write_bytes(data.encode(errors="surrogateescape"))
+        return {}
+
+
+REQUESTS: dict[str, Callable[..., Answer]] = {
+    "facts": Requests.facts,
+    "keep": Requests.keep,
+    "link": Requests.link,
+    "look": Requests.look,
+    "run": Requests.run,
+}

@@ -1,0 +1,98 @@
+"""What all tests share: the bed, what is absent here, and the look at what a test left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bed import Bed, Watch
+from bed.client import FD_VARIABLE
+
+IN_CI = os.environ.get("CI") == "true"
+R_LIBRARIES = ("/usr/lib/R/site-library", "/usr/local/lib/R/site-library")
+
+# Servers and programs that a test can need with ``@pytest.mark.needs("chromium")``.
+SERVERS: dict[str, Callable[[], bool]] = {
+    "bed": lambda: FD_VARIABLE in os.environ,
+    "chromium": lambda: all(map(shutil.which, ("chromium", "chromedriver"))),
+    "fish": lambda: shutil.which("fish") is not None,
+    "irkernel": lambda: any(Path(library, "IRkernel").is_dir() for library in R_LIBRARIES),
+    "mandoc": lambda: shutil.which("mandoc") is not None,
+    "tcsh": lambda: shutil.which("tcsh") is not None,
+    "zsh": lambda: shutil.which("zsh") is not None,
+}
+WHY = {"bed": "far machines need root and namespaces: run tests/run as root"}
+ABSENT = {name for name, is_there in SERVERS.items() if not is_there()}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", f"needs(*names): needs {', '.join(SERVERS)}")
+
+
+def pytest_report_header() -> str:
+    """Say first what will not be tested."""
+    return f"absent: {', '.join(sorted(ABSENT)) or 'nothing'}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose server is absent, with the reason."""
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            require(name)
+
+
+def require(name: str) -> None:
+    """Skip the test if a server is absent; where all must be there that is a failure."""
+    if SERVERS.get(name) is None:
+        pytest.fail(f"no server is called {name}")
+    if name in ABSENT:
+        reason = f"absent: {name}. {WHY.get(name, 'tests/run installs it as root')}"
+        if IN_CI:
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def _bed() -> Bed | None:
+    return Bed.from_environment()
+
+
+@pytest.fixture
+def bed(_bed: Bed | None) -> Iterator[Bed]:
+    """The machines, as they were switched on but for what earlier tests left in homes."""
+    require("bed")
+    assert _bed is not None
+    forget_hosts()
+    _bed.forget_logins()
+    yield _bed
+    _bed.restore()
+
+
+@pytest.fixture
+def nothing_remains(bed: Bed) -> Iterator[None]:
+    """Fail a test that leaves processes, ports or files behind on any machine."""
+    watch = Watch(bed)
+    yield
+    watch.assert_nothing_remains()
+
+
+@pytest.fixture
+def jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter's and our own files of this test in a directory of its own."""
+    for variable in ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+
+
+def forget_hosts() -> None:
+    """Give ssh no known host and no configuration: only the key stays."""
+    for file in Path.home().joinpath(".ssh").iterdir():
+        if file.name in ("config", "known_hosts", "known_hosts.old"):
+            file.unlink()

@@ -1,0 +1,167 @@
+"""Jupyter as the tests use it: kernels picked by name, driven through jupyter_client."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+from bed import Machine, wait_until
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the kernels of a test run, and the options that lead there."""
+
+    machine: Machine
+    user: str
+    python: str
+    options: list[str]
+
+    def kernels(self) -> list[str]:
+        """The command lines of the kernels that run there."""
+        found = self.machine.processes(user=self.user)
+        return [x.args for x in found if x.args.startswith(f"{self.python} -m ipykernel_launcher")]
+
+    def connection_files(self) -> set[str]:
+        """The copies of connection files that lie there."""
+        return {path for path in self.machine.files() if "/rik_kernel-" in path}
+
+
+IPYKERNEL = "{python} -m ipykernel_launcher -f {{connection_file}}"
+
+
+def remote_kernels(*args: str) -> str:
+    """Run the command as a person would; its standard output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "remote_kernels", *args], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def add_kernel(site: Site, *options: str, name: str = "Test", kernel_cmd: str | None = None) -> str:
+    """Add a kernel with ``manage --add``; the name of its kernelspec."""
+    command = IPYKERNEL.format(python=site.python) if kernel_cmd is None else kernel_cmd
+    said = remote_kernels(
+        "manage", "--add", "--name", name, f"--kernel_cmd={command}", *site.options, *options
+    )
+    return said.partition("['")[2].partition("']")[0]
+
+
+@dataclass
+class Reply:
+    """What a cell printed and how it ended."""
+
+    content: dict[str, Any]
+    text: str = ""
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Kernel:
+    """One running kernel, as a front end has it. Use it in a ``with`` block."""
+
+    def __init__(self, spec: str, directory: Path, start_timeout: float = 60, **config: Any) -> None:
+        self.manager = KernelManager(kernel_name=spec, **config)
+        self.stderr_path = directory / f"stderr-{os.urandom(4).hex()}"
+        self.start_timeout = start_timeout
+
+    def __enter__(self) -> Kernel:
+        self.start()
+        self.wait_for_ready()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            print(self.stderr())
+        self.client.stop_channels()
+        if self.manager.has_kernel:
+            self.manager.shutdown_kernel(now=kind is not None)
+        self._stderr.close()
+
+    def start(self) -> None:
+        """Start the launcher, and do not wait for the kernel."""
+        # Open for as long as the kernel lives: a restart gets it, too.
+        self._stderr = self.stderr_path.open("ab")
+        self.manager.start_kernel(stderr=self._stderr)
+        self.launcher: subprocess.Popen[bytes] = self.manager.provisioner.process
+        self.client: BlockingKernelClient = self.manager.client()
+        self.client.start_channels()
+
+    def wait_for_ready(self) -> None:
+        """Wait until it answers."""
+        try:
+            self.client.wait_for_ready(timeout=self.start_timeout)
+        except RuntimeError as error:
+            raise AssertionError(f"{error}; the launcher wrote:\n{self.stderr()}") from None
+
+    def stderr(self) -> str:
+        """What the launcher wrote to standard error."""
+        return self.stderr_path.read_text("utf-8", "replace")
+
+    def run(self, code: str, timeout: float = 30) -> Reply:
+        """Run a cell and collect its outputs."""
+        reply = Reply({})
+
+        def collect(message: dict[str, Any]) -> None:
+            if message["msg_type"] == "stream":
+                reply.text += message["content"]["text"]
+            elif message["msg_type"] in ("display_data", "execute_result", "error"):
+                reply.outputs.append(message["content"])
+
+        reply.content = self.client.execute_interactive(
+            code, timeout=timeout, output_hook=collect
+        )["content"]
+        return reply
+
+    def value(self, expression: str) -> Any:
+        """The value of an expression over there, carried as JSON."""
+        return json.loads(self.run(f"import json; print(json.dumps({expression}))").text)
+
+    def begin(self, code: str) -> str:
+        """Send a cell and wait until it has printed a line; the message's id."""
+        message_id: str = self.client.execute(f"print('begun', flush=True)\n{code}")
+        while True:
+            message = self.client.get_iopub_msg(timeout=30)
+            if (
+                message["parent_header"].get("msg_id") == message_id
+                and message["msg_type"] == "stream"
+            ):
+                return message_id
+
+    def reply_to(self, message_id: str, timeout: float = 30) -> dict[str, Any]:
+        """The reply to a cell that was begun."""
+        while True:
+            message = self.client.get_shell_msg(timeout=timeout)
+            if message["parent_header"].get("msg_id") == message_id:
+                content: dict[str, Any] = message["content"]
+                return content
+
+    def signal_launcher(self, signum: int) -> None:
+        """As Jupyter does: to the launcher's process group."""
+        os.killpg(self.launcher.pid, signum)
+
+    def launcher_status(self, timeout: float) -> int:
+        """The launcher's exit code, once it has ended."""
+        wait_until(lambda: self.launcher.poll() is not None, timeout, "the launcher's end")
+        assert self.launcher.returncode is not None
+        return self.launcher.returncode
+
+    def kill_launcher(self) -> None:
+        """SIGKILL to the launcher alone."""
+        os.kill(self.launcher.pid, signal.SIGKILL)
+        self.launcher.wait()
