@@ -9,7 +9,7 @@ from remote_kernels.errors import OptionsError
 
 # ssh takes a destination that starts with "-" for an option (CVE-2017-1000117 and its like), hands
 # "%" and quotes to ProxyCommand's shell, and splits gateways at commas.
-_NAME = re.compile(r"[^\s\x00-\x1f\x7f,@/\\'\"`$;&|<>(){}\[\]*?!#]+")
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f,@/\\'\"`$;&|<>(){}\[\]*?!#~]+")
 _USER = re.compile(r"[^\s\x00-\x1f\x7f,:'\"`$;&|<>(){}\[\]*?!]+")
 
 

@@ -20,7 +20,7 @@ from remote_kernels.connection_file import PORT_NAMES, ConnectionFile
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.base import CONFIG_NAME
-from remote_kernels.options import KernelOptions, from_argv
+from remote_kernels.options import STORED_PLACEHOLDER, KernelOptions, from_argv
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.remote_script import Script, bootstrap
 from remote_kernels.session import Session
@@ -86,6 +86,10 @@ class Launcher:
         self.options = replace(options, **defaults)
         self.interface.check(self.options)
         self.connection = connection
+        # As the person typed it.
+        self._kernel_cmd = (self.options.kernel_cmd or _DEFAULT_KERNEL_CMD).replace(
+            STORED_PLACEHOLDER, "{connection_file}"
+        )
         self.mark = f"@rk-{os.urandom(8).hex()}"
         self.stage = "login"
         self.said: deque[str] = deque(maxlen=_LINES_SHOWN)
@@ -128,7 +132,7 @@ class Launcher:
             mark=self.mark,
             info=self.connection.info,
             copy_name=self.connection.copy_name,
-            kernel_cmd=self.options.kernel_cmd or _DEFAULT_KERNEL_CMD,
+            kernel_cmd=self._kernel_cmd,
             precmd=self.options.precmd,
             workdir=self.options.workdir,
             near_directory=os.getcwd(),
@@ -151,6 +155,7 @@ class Launcher:
             )
         stack.callback(self.session.close)
         self.session.send(payload)
+        self._place.remove_stale()
 
     def _open_log(self, stack: ExitStack) -> None:
         from remote_kernels.kernel_log import KernelLog
@@ -290,13 +295,12 @@ class Launcher:
                 f"the pre-command {ended}: {self.options.precmd}", said=said
             )
         if self.stage == "starting":
-            command = self.options.kernel_cmd or _DEFAULT_KERNEL_CMD
             if status in (126, 127) or any("Command not found" in line for line in said):
                 return errors.CommandNotFoundError(
-                    f"the kernel command was not found: {command}", said=said
+                    f"the kernel command was not found: {self._kernel_cmd}", said=said
                 )
             return errors.KernelStartError(
-                f"the kernel {ended} before it could be used: {command}", said=said
+                f"the kernel {ended} before it could be used: {self._kernel_cmd}", said=said
             )
         return errors.KernelDiedError(f"the kernel {ended}", said=said)
 
@@ -311,7 +315,9 @@ class Launcher:
             config = str(self._place.path / CONFIG_NAME)
             return ssh_setting(["ssh", "-F", config, "--", name], "hostname")
 
-        return self.interface.login_error(self.options, list(self.said), real_name)
+        error = self.interface.login_error(self.options, list(self.said), real_name)
+        error.said = tuple(self.said)
+        return error
 
     def _placing_error(self, what: str) -> RemoteKernelsError:
         if what == "WORKDIR":

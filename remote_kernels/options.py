@@ -206,8 +206,9 @@ def flag_and_value(flag: str, value: Any) -> list[str]:
     if isinstance(value, tuple):
         return [flag, *value]
     text = str(value)
-    # A value that begins with a dash would be taken for a flag.
-    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+    # A value that begins with a dash would be taken for a flag, and in an element that begins
+    # with a tilde Jupyter puts the home of this machine.
+    return [f"{flag}={text}"] if text.startswith(("-", "~")) else [flag, text]
 
 
 # A brace that Jupyter would replace; ours carries one backslash more than the person's.

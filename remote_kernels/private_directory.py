@@ -19,9 +19,26 @@ class PrivateDirectory:
         if not os.access(base, os.W_OK | os.X_OK):
             base = "/tmp"
         # A name that nobody can guess, and mkdir fails where there is anything of that name.
-        self.path = Path(base) / f"rk-{os.urandom(5).hex()}"
+        self.path = Path(base) / f"rk-{os.getpid()}-{os.urandom(5).hex()}"
         self.path.mkdir(mode=0o700)
+
+    def remove_stale(self) -> None:
+        """Remove what launchers have left that were killed before they could."""
+        for path in self.path.parent.glob("rk-*-*"):
+            pid = path.name.split("-")[1]
+            if pid.isdecimal() and path.lstat().st_uid == os.getuid() and not _alive(int(pid)):
+                shutil.rmtree(path, ignore_errors=True)
 
     def remove(self) -> None:
         """Remove it with all that is in it; doing it twice does no harm."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -170,8 +170,9 @@ def bootstrap(text: str) -> tuple[str, bytes]:
 
 # For each family of shells: what it runs first, and what it runs after the pre-command.
 _DIALECTS = {
+    # dash ends with SIGINT's status, whatever the kernel's was, unless it has a trap for it.
     "sh": (
-        "printf '%s SHELL\\n' MARK\n",
+        "trap : INT\nprintf '%s SHELL\\n' MARK\n",
         "rk_status=$?\nprintf '%s PRECMD %s\\n' MARK $rk_status\n"
         '[ "$rk_status" = 0 ] || exit "$rk_status"\n',
     ),
@@ -252,9 +253,12 @@ case ${1##*/} in
 esac
 
 # Whoever takes the name in between must not be written to: remove, then create or fail.
-rm -f -- "$rk_file" && (set -C; cat > "$rk_file") <<RK_END || rk_fail FILE
+rm -f -- "$rk_file" && (set -C; cat > "$rk_file") <<RK_END || {
 $rk_json
 RK_END
+  rm -f -- "$rk_file"
+  rk_fail FILE
+}
 # A kernel that was started anew under the same name has other ports, so its file is not ours.
 rk_remove_file() {
   [ "$(cat -- "$rk_file" 2>/dev/null)" != "$rk_json" ] || rm -f -- "$rk_file"
@@ -292,6 +296,8 @@ exec 3<&0 5>&1
   $rk_setsid /bin/sh -c 'echo $$ >&4; exec 4>&-; exec "$@"' sh "$@" -c "$rk_text" \
     </dev/null 3<&- >&5 2>&1 5>&-
   rk_status=$?
+  # csh, too, ends so after an interrupt that the kernel survived, and its traps are worse.
+  [ "$rk_status" != 130 ] || [ "$rk_text" != "$rk_text_csh" ] || rk_status=0
   rk_remove_file
   rk_tell EXIT $rk_status >&5
 } 4>&1 | {

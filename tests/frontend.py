@@ -58,6 +58,12 @@ def add_kernel(site: Site, *options: str, name: str = "Test", kernel_cmd: str | 
     return said.partition("['")[2].partition("']")[0]
 
 
+def log_text() -> str:
+    """All that the launchers of this test have logged."""
+    directory = Path(os.environ["XDG_STATE_HOME"]) / "remote-kernels/log"
+    return "".join(path.read_text() for path in directory.glob("*.log"))
+
+
 @dataclass
 class Reply:
     """What a cell printed and how it ended."""
@@ -87,7 +93,7 @@ class Kernel:
         traceback: TracebackType | None,
     ) -> None:
         if kind is not None:
-            print(self.stderr())
+            print(self.stderr(), log_text())
         self.client.stop_channels()
         if self.manager.has_kernel:
             self.manager.shutdown_kernel(now=kind is not None)
@@ -128,13 +134,16 @@ class Kernel:
         )["content"]
         return reply
 
-    def value(self, expression: str) -> Any:
+    def value(self, expression: str, timeout: float = 30) -> Any:
         """The value of an expression over there, carried as JSON."""
-        return json.loads(self.run(f"import json; print(json.dumps({expression}))").text)
+        return json.loads(self.run(f"import json; print(json.dumps({expression}))", timeout).text)
 
     def begin(self, code: str) -> str:
         """Send a cell and wait until it has printed a line; the message's id."""
-        message_id: str = self.client.execute(f"print('begun', flush=True)\n{code}")
+        # With stop_on_error, ipykernel drops what comes in the first 0.1 s after an error.
+        message_id: str = self.client.execute(
+            f"print('begun', flush=True)\n{code}", stop_on_error=False
+        )
         while True:
             message = self.client.get_iopub_msg(timeout=30)
             if (

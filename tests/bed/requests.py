@@ -6,6 +6,7 @@ as text with surrogate escapes, so nothing of a command's output is lost.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -28,16 +29,16 @@ class Requests:
         self._cut: set[plan.Link] = set()
 
     def serve(self, connection: socket.socket) -> None:
-        """Answer line by line; a request that fails is answered with its error."""
-        with connection.makefile("rwb") as stream:
+        """Answer line by line; the end may come at any moment, for tests are killed, too."""
+        with contextlib.suppress(ConnectionError), connection.makefile("rb") as stream:
             for line in stream:
-                request = json.loads(line)
-                try:
-                    answer = REQUESTS[request.pop("request")](self, **request)
-                except Exception as error:
-                    answer = {"error": f"{type(error).__name__}: {error}"}
-                stream.write(json.dumps(answer).encode() + b"\n")
-                stream.flush()
+                connection.sendall(json.dumps(self._answer(json.loads(line))).encode() + b"\n")
+
+    def _answer(self, request: dict[str, Any]) -> Answer:
+        try:
+            return REQUESTS[request.pop("request")](self, **request)
+        except Exception as error:  # whatever it is, the test that asked has to know
+            return {"error": f"{type(error).__name__}: {error}"}
 
     def facts(self) -> Answer:
         """What the tests have to know about the host."""

@@ -1,0 +1,78 @@
+"""``python -m benchmarks`` on the laptop of a bed; ``benchmarks/run`` is how to get there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from bed import Bed
+from frontend import Kernel
+
+from benchmarks import measure, report
+from benchmarks.contestants import contestants
+from benchmarks.figures import Measured, Values
+
+
+def main() -> int:
+    """Measure in rounds, then report."""
+    arguments = parse()
+    bed = Bed.from_environment()
+    if bed is None:
+        sys.exit("The machines are missing: this is started by benchmarks/run.")
+    with tempfile.TemporaryDirectory() as directory:
+        own_jupyter(Path(directory))
+        measured = measure_all(bed, Path(directory), arguments.rounds)
+    report.show(measured, arguments.rounds)
+    if arguments.json:
+        bed.keep(Path(arguments.json).name, report.as_json(measured, arguments.rounds))
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
+    rounds = parser.add_mutually_exclusive_group()
+    rounds.add_argument("--rounds", type=int, default=5, help="how often to measure (default: 5)")
+    rounds.add_argument("--quick", action="store_const", const=2, dest="rounds", help="two rounds")
+    parser.add_argument("--json", metavar="FILE", help="write all values there")
+    return parser.parse_args()
+
+
+def own_jupyter(directory: Path) -> None:
+    """Keep Jupyter's and our own files together, and the checkout out of what is started."""
+    for variable in ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
+        os.environ[variable] = str(directory / variable.lower())
+    os.environ["XDG_STATE_HOME"] = str(directory / "state")
+    os.environ.pop("PYTHONPATH", None)
+    os.chdir(directory)
+
+
+def measure_all(bed: Bed, directory: Path, rounds: int) -> Measured:
+    """Every contestant in every round; each round begins with another one."""
+    kernels = contestants(bed)
+    measured: dict[str, dict[str, Values]] = {name: defaultdict(list) for name in kernels}
+    for kernel in kernels.values():
+        with Kernel(kernel, directory):
+            pass  # the first start fills caches and known_hosts
+    order = list(kernels)
+    for number in range(rounds):
+        for name in order:
+            print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr)
+            is_remote = name != "L0"
+            found = measure.kernel_figures(bed, kernels[name], directory, is_remote)
+            if is_remote:
+                found |= measure.spawn_figures(kernels[name])
+            if name == "ours":
+                found |= measure.python_figures()
+            for key, value in found.items():
+                measured[name][key].append(value)
+        order.append(order.pop(0))
+    return measured
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""One kernel's life with a clock: every figure of one kernelspec, once."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bed import Bed
+from frontend import Kernel
+from jupyter_client.connect import write_connection_file
+from jupyter_client.kernelspec import KernelSpecManager
+
+CELLS = 300
+PRINTED_MB = 64
+PRINTS = f"import sys\nfor _ in range({PRINTED_MB * 16}): sys.stdout.write('x' * 65535 + '\\n')"
+SHOWN_MB = 100
+DISPLAY = (
+    "from IPython.display import display\n"
+    f"display({{'text/plain': 'x' * {SHOWN_MB * 10**6}}}, raw=True)"
+)
+IDLE_SECONDS = 10
+
+
+class Clock:
+    """How long a block took."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self._start = time.perf_counter()
+
+    def s(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._start
+
+    def ms(self) -> float:
+        """Milliseconds since the start."""
+        return self.s() * 1000
+
+
+def kernel_figures(bed: Bed, name: str, directory: Path, is_remote: bool) -> dict[str, float]:
+    """Start a kernel, ask everything of it, and end it."""
+    before = processes()
+    bed.forget_logins()
+    start = Clock()
+    with Kernel(name, directory) as kernel:
+        found = {"ready_s": start.s()}
+        run(kernel, "1 + 1")
+        found["first_result_s"] = start.s()
+        found["logins"] = len(bed.far.logins())
+        found |= output_figures(kernel)
+        found |= second_kernel_figures(bed, name, directory)
+        if is_remote:  # the plain kernel has nothing but itself here
+            found |= cost_figures(processes() - before)
+        found |= command_figures(kernel)
+    return found
+
+
+def output_figures(kernel: Kernel) -> dict[str, float]:
+    """How fast small and large outputs come."""
+    trips = sorted(run(kernel, "1")[0] for _ in range(CELLS))
+    prints, printed = run(kernel, PRINTS)
+    display, shown = run(kernel, DISPLAY)
+    assert (printed, shown) == (PRINTED_MB << 20, SHOWN_MB * 10**6), "output was lost"
+    return {
+        "round_trip_median_ms": trips[CELLS // 2] * 1000,
+        "round_trip_p99_ms": trips[CELLS * 99 // 100] * 1000,
+        "prints_mb_s": PRINTED_MB / prints,
+        "display_mb_s": SHOWN_MB / display,
+    }
+
+
+def run(kernel: Kernel, code: str) -> tuple[float, int]:
+    """Run a cell: the seconds until its reply, and the length of what it printed or showed."""
+    length = 0
+
+    def count(message: dict[str, Any]) -> None:
+        nonlocal length
+        content = message["content"]
+        if message["msg_type"] == "stream":
+            length += len(content["text"])
+        elif message["msg_type"] == "display_data":
+            length += len(content["data"]["text/plain"])
+
+    clock = Clock()
+    reply = kernel.client.execute_interactive(code, timeout=60, output_hook=count)
+    assert reply["content"]["status"] == "ok", reply["content"]
+    return clock.s(), length
+
+
+def second_kernel_figures(bed: Bed, name: str, directory: Path) -> dict[str, float]:
+    """Another kernel on the same host while the first one runs."""
+    bed.forget_logins()
+    clock = Clock()
+    with Kernel(name, directory):
+        return {"second_ready_s": clock.s(), "second_logins": len(bed.far.logins())}
+
+
+def cost_figures(pids: set[int]) -> dict[str, float]:
+    """What the processes of a kernel take on this machine while nothing is done."""
+    before = sum(map(cpu_ms, pids))
+    time.sleep(IDLE_SECONDS)
+    return {
+        "idle_ms": sum(map(cpu_ms, pids)) - before,
+        "memory_mb": sum(map(pss_mb, pids)),
+        "processes": len(pids),
+    }
+
+
+def command_figures(kernel: Kernel) -> dict[str, float]:
+    """Interrupt, restart, shutdown: as the buttons of a front end do it."""
+    cell = kernel.begin("import time\ntime.sleep(60)")
+    clock = Clock()
+    kernel.manager.interrupt_kernel()
+    reply = kernel.reply_to(cell)
+    found = {"interrupt_ms": clock.ms()}
+    assert reply.get("ename") == "KeyboardInterrupt", reply
+    clock = Clock()
+    kernel.manager.restart_kernel()
+    kernel.wait_for_ready()
+    found["restart_s"] = clock.s()
+    clock = Clock()
+    kernel.manager.shutdown_kernel()
+    found["shutdown_s"] = clock.s()
+    return found
+
+
+def processes() -> set[int]:
+    """This user's processes on this machine."""
+    found = set()
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if directory.stat().st_uid == os.getuid():
+                found.add(int(directory.name))
+        except FileNotFoundError:
+            pass  # it has just ended
+    return found
+
+
+def pss_mb(pid: int) -> float:
+    """The memory that a process adds: its own, and its share of what it has with others."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise LookupError(f"process {pid} has no Pss")
+
+
+def cpu_ms(pid: int) -> float:
+    """The time that a process has computed."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 10**6
+
+
+def spawn_figures(name: str) -> dict[str, float]:
+    """How long a kernelspec's command takes until it has started ssh."""
+    argv = KernelSpecManager().get_kernel_spec(name).argv
+    with false_ssh() as (started, environ), tempfile.TemporaryDirectory() as directory:
+        file, _ = write_connection_file(f"{directory}/kernel.json")
+        command = [word.replace("{connection_file}", file) for word in argv]
+        clock = Clock()
+        process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
+        assert select.select([started], [], [], 10)[0], f"{name} did not start ssh"
+        found = {"spawn_ms": clock.ms()}
+        process.wait(timeout=10)
+    return found
+
+
+def python_figures() -> dict[str, float]:
+    """What our launcher cannot go below."""
+    clock = Clock()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    return {"python_ms": clock.ms()}
+
+
+@contextmanager
+def false_ssh() -> Iterator[tuple[int, dict[str, str]]]:
+    """An environment in which ssh only tells that it was started, and the pipe that tells it."""
+    with tempfile.TemporaryDirectory() as directory:
+        pipe, program = Path(directory, "started"), Path(directory, "ssh")
+        os.mkfifo(pipe)
+        program.write_text(f"#!/bin/sh\necho started >{pipe}\nexit 255\n")
+        program.chmod(0o755)
+        started = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            yield started, {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"}
+        finally:
+            os.close(started)

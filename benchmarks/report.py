@@ -1,0 +1,76 @@
+"""The figures for a person, and as data."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures import FIGURES, Figure, Measured, Values, median, ratio
+
+HEADINGS = ("figure", "L0", "L1", "ours", "ours/L1", "ours/L0", "limit")
+NOTE = """\
+Median of {rounds} rounds in turns, range in brackets. L0: the plain kernel, without ssh, on the
+same hardware; L1: one ssh by hand that starts the kernel and forwards its five ports."""
+
+
+def show(measured: Measured, rounds: int) -> None:
+    """Print a table: drawn at a terminal, else in plain lines; then what misses its limit."""
+    rows = [row(figure, measured) for figure in FIGURES]
+    print(NOTE.format(rounds=rounds) + "\n")
+    if sys.stdout.isatty():
+        table = Table(*HEADINGS)
+        for cells in rows:
+            table.add_row(*cells)
+        Console().print(table)
+    else:
+        widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
+        for cells in (HEADINGS, *rows):
+            print("  ".join(map(str.ljust, cells, widths)).rstrip())
+    missed = [figure.title for figure in FIGURES if not figure.kept(measured)]
+    print(f"\nAbove the limit: {'; '.join(missed)}." if missed else "\nAll limits are kept.")
+
+
+def row(figure: Figure, measured: Measured) -> tuple[str, ...]:
+    """The cells of one figure."""
+    ratios = (ratio(measured, figure.key, to) for to in ("L1", "L0"))
+    return (
+        figure.title,
+        *(spread(figure, measured[name].get(figure.key, [])) for name in ("L0", "L1", "ours")),
+        *("" if value is None else f"{value:.2f}" for value in ratios),
+        figure.limit,
+    )
+
+
+def spread(figure: Figure, values: Values) -> str:
+    """Median and range, or the one value that there is."""
+    if not values:
+        return ""
+    low, middle, high = (
+        f"{value:.{figure.digits}f}" for value in (min(values), median(values), max(values))
+    )
+    return middle if low == high else f"{middle} ({low}..{high})"
+
+
+def as_json(measured: Measured, rounds: int) -> bytes:
+    """Every value, with what is needed to compare it with another run."""
+    data = {
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "rounds": rounds,
+        "medians": {
+            name: {key: median(values) for key, values in figures.items()}
+            for name, figures in measured.items()
+        },
+        "ratios": {
+            f"ours/{to}": {figure.key: ratio(measured, figure.key, to) for figure in FIGURES}
+            for to in ("L1", "L0")
+        },
+        "above_limit": [figure.key for figure in FIGURES if not figure.kept(measured)],
+        "values": measured,
+    }
+    return json.dumps(data, indent=2).encode() + b"\n"
