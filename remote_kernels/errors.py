@@ -27,12 +27,13 @@ class RemoteKernelsError(Exception):
         said: Sequence[str] = (),
         advice: str | None = None,
     ) -> None:
-        """
+        """Say what failed.
+
         Args:
-            sentence: what failed, as one sentence without a full stop.
-            host: the machine on which it failed, with the way there.
-            said: the lines that that side printed, oldest first.
-            advice: what to try; the class's own when not given.
+        sentence: what failed, as one sentence without a full stop.
+        host: the machine on which it failed, with the way there.
+        said: the lines that that side printed, oldest first.
+        advice: what to try; the class's own when not given.
         """
         super().__init__(sentence)
         self.sentence = sentence
@@ -86,6 +87,13 @@ class KernelSpecError(RemoteKernelsError):
 
     exit_code = 5
     stage = "managing kernelspecs"
+
+
+class DemoError(RemoteKernelsError):
+    """A step of the demo did not do what it shows."""
+
+    exit_code = 6
+    stage = "running the demo"
 
 
 class LoginError(RemoteKernelsError):

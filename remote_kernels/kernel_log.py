@@ -35,11 +35,12 @@ class KernelLog:
     """
 
     def __init__(self, name: str, secrets: Sequence[str], verbose: bool) -> None:
-        """
+        """Begin a log, and remove the oldest.
+
         Args:
-            name: of the kernel; the time is added.
-            secrets: texts that are replaced wherever they appear.
-            verbose: write every line to standard error, too.
+        name: of the kernel; the time is added.
+        secrets: texts that are replaced wherever they appear.
+        verbose: write every line to standard error, too.
         """
         self._secrets = secrets
         self._verbose = verbose

@@ -71,7 +71,8 @@ class Launcher:
     """One kernel: its session, its sockets and its end."""
 
     def __init__(self, options: KernelOptions, connection: ConnectionFile) -> None:
-        """
+        """Prepare everything that needs no connection.
+
         Args:
             options: from kernel.json.
             connection: the connection file that Jupyter wrote.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -32,7 +33,7 @@ class Session:
             FileNotFoundError: there is no such program.
         """
         try:
-            self._child = pexpect.spawn(
+            self._child: pexpect.spawn[bytes] = pexpect.spawn(
                 command[0],
                 list(command[1:]),
                 env=None if env is None else dict(env),
@@ -60,11 +61,9 @@ class Session:
 
     def send(self, data: bytes) -> None:
         """Write to the program's standard input; what a dead one cannot take is dropped."""
-        try:
+        # Reading tells how it ended.
+        with contextlib.suppress(OSError):
             self._child.send(data)
-        except OSError:
-            # Reading tells how it ended.
-            pass
 
     def read_lines(self) -> list[str]:
         """What has arrived, without waiting, as whole lines; also the last one at the end."""

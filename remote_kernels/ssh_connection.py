@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from remote_kernels.errors import ForwardError
 
 # It speaks to a process on this machine, over a socket.
 _PATIENCE = 10.0
+
+_GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SshForwards:
@@ -24,11 +27,12 @@ class SshForwards:
     def __init__(
         self, program: Sequence[str], directory: Path, users_control_path: Callable[[], str]
     ) -> None:
-        """
+        """Prepare to ask the ssh that holds the session.
+
         Args:
-            program: the ssh program.
-            directory: where ssh makes the socket if the user's configuration names no other place.
-            users_control_path: tells the place that the user's configuration names.
+        program: the ssh program.
+        directory: where ssh makes the socket if the user's configuration names no other place.
+        users_control_path: tells the place that the user's configuration names.
         """
         self._program = list(program)
         self._directory = directory
@@ -107,13 +111,18 @@ def ssh_setting(session_command: Sequence[str], keyword: str) -> str:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_PATIENCE,
-        start_new_session=True,
-        check=False,
-    )
+    # A signal to our process group would end it in the moment before its session is its own.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUP_SIGNALS)
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE,
+            start_new_session=True,
+            check=False,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

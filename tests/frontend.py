@@ -76,7 +76,9 @@ class Reply:
 class Kernel:
     """One running kernel, as a front end has it. Use it in a ``with`` block."""
 
-    def __init__(self, spec: str, directory: Path, start_timeout: float = 60, **config: Any) -> None:
+    def __init__(
+        self, spec: str, directory: Path, start_timeout: float = 60, **config: Any
+    ) -> None:
         self.manager = KernelManager(kernel_name=spec, **config)
         self.stderr_path = directory / f"stderr-{os.urandom(4).hex()}"
         self.start_timeout = start_timeout
@@ -129,9 +131,9 @@ class Kernel:
             elif message["msg_type"] in ("display_data", "execute_result", "error"):
                 reply.outputs.append(message["content"])
 
-        reply.content = self.client.execute_interactive(
-            code, timeout=timeout, output_hook=collect
-        )["content"]
+        reply.content = self.client.execute_interactive(code, timeout=timeout, output_hook=collect)[
+            "content"
+        ]
         return reply
 
     def value(self, expression: str, timeout: float = 30) -> Any:
@@ -139,11 +141,13 @@ class Kernel:
         return json.loads(self.run(f"import json; print(json.dumps({expression}))", timeout).text)
 
     def begin(self, code: str) -> str:
-        """Send a cell and wait until it has printed a line; the message's id."""
+        """Send Python that goes on, and wait until it runs; the message's id."""
+        return self.begin_with(f"print('begun', flush=True)\n{code}")
+
+    def begin_with(self, code: str) -> str:
+        """Send a cell that prints something first, and wait for that; the message's id."""
         # With stop_on_error, ipykernel drops what comes in the first 0.1 s after an error.
-        message_id: str = self.client.execute(
-            f"print('begun', flush=True)\n{code}", stop_on_error=False
-        )
+        message_id: str = self.client.execute(code, stop_on_error=False)
         while True:
             message = self.client.get_iopub_msg(timeout=30)
             if (

@@ -58,12 +58,12 @@ class Interface:
 
     @classmethod
     def shell(cls, options: KernelOptions) -> list[str]:
-        """argv of the shell that runs the kernel command; empty for the login shell over there."""
+        """Argv of the shell that runs the kernel command; empty for the login shell over there."""
         return []
 
     @classmethod
     def session_command(cls, options: KernelOptions, directory: Path, bootstrap: str) -> list[str]:
-        """argv of the program that opens the session.
+        """Argv of the program that opens the session.
 
         Args:
             options: of the kernel.

@@ -55,9 +55,7 @@ class Ssh(Interface):
         return split_args(options)[0]
 
     @classmethod
-    def session_command(
-        cls, options: KernelOptions, directory: Path, bootstrap: str
-    ) -> list[str]:
+    def session_command(cls, options: KernelOptions, directory: Path, bootstrap: str) -> list[str]:
         """What the launcher spawns; see :meth:`Interface.session_command`."""
         assert options.host is not None
         host = Host.parse(options.host)

@@ -27,11 +27,15 @@ def site(bed: Bed, *options: str) -> Site:
     return Site(bed.far, "ada", bed.far_python, list(options))
 
 
-def fails(bed: Bed, directory: Path, *options: str, kernel_cmd: str | None = None) -> tuple[int, str]:
+def fails(
+    bed: Bed, directory: Path, *options: str, kernel_cmd: str | None = None
+) -> tuple[int, str]:
     return failing(add_kernel(site(bed, *options), kernel_cmd=kernel_cmd), directory)
 
 
-def assert_block(stderr: str, sentence: str, stage: str, host: str | None, said: str | None) -> None:
+def assert_block(
+    stderr: str, sentence: str, stage: str, host: str | None, said: str | None
+) -> None:
     """The block is the last thing, and complete."""
     lines = stderr.splitlines()
     start = max(n for n, line in enumerate(lines) if line.startswith("remote-kernels: "))
@@ -255,7 +259,9 @@ def test_a_login_that_is_given_up(bed: Bed, tmp_path: Path) -> None:
 
 def test_a_launcher_killed_while_starting_leaves_no_kernel(bed: Bed, tmp_path: Path) -> None:
     here = site(bed, *DIRECT)
-    kernel = Kernel(add_kernel(here, kernel_cmd="sleep 30; " + IPYKERNEL.format(python="x")), tmp_path)
+    kernel = Kernel(
+        add_kernel(here, kernel_cmd="sleep 30; " + IPYKERNEL.format(python="x")), tmp_path
+    )
     kernel.start()
 
     def sleeps() -> bool:

@@ -68,7 +68,7 @@ def test_what_is_no_connection_file_is_refused(
 
 
 def test_a_missing_file_is_an_error_in_words(tmp_path: Path) -> None:
-    with pytest.raises(ConnectionFileError, match="cannot read .*: No such file"):
+    with pytest.raises(ConnectionFileError, match=r"cannot read .*: No such file"):
         ConnectionFile.read(str(tmp_path / "none.json"))
 
 

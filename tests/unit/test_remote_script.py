@@ -61,8 +61,9 @@ def run(sh: list[str], home: Path, script: Script, words: str = "") -> list[str]
 
 
 def script(kernel_cmd: str, **changes: Any) -> Script:
-    return Script(mark=MARK, info=INFO, copy_name="rik_kernel-1.json", kernel_cmd=kernel_cmd,
-                  **changes)
+    return Script(
+        mark=MARK, info=INFO, copy_name="rik_kernel-1.json", kernel_cmd=kernel_cmd, **changes
+    )
 
 
 def events(lines: list[str]) -> list[str]:
@@ -137,7 +138,7 @@ def test_directories_arrive_as_typed(sh: list[str], home: Path, name: str) -> No
             continue
         lines = run_to_exit(sh, home, script("pwd; cat {connection_file}", workdir=workdir))
         assert str(directory) in "\n".join(lines), workdir
-        assert f'"shell_port"' in "\n".join(lines)
+        assert '"shell_port"' in "\n".join(lines)
         assert not list(directory.iterdir())
 
 
