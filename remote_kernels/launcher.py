@@ -136,7 +136,7 @@ class Launcher:
             kernel_cmd=self._kernel_cmd,
             precmd=self.options.precmd,
             workdir=self.options.workdir,
-            near_directory=os.getcwd(),
+            near_directory=_working_directory(),
             shell=self.interface.shell(self.options),
             keep_ports=not self.interface.carries,
         )
@@ -330,6 +330,14 @@ class Launcher:
                 f"cannot write {self.connection.copy_name} over there", said=self.said
             )
         return errors.PortsError("found no five free ports over there", said=self.said)
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        # Somebody has removed it under us.
+        return None
 
 
 def _session_environment() -> dict[str, str]:

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from remote_kernels.errors import RemoteKernelsError
+
 
 class PrivateDirectory:
     """A new directory with mode 0700, in the user's runtime directory or in /tmp.
@@ -20,7 +22,13 @@ class PrivateDirectory:
             base = "/tmp"
         # A name that nobody can guess, and mkdir fails where there is anything of that name.
         self.path = Path(base) / f"rk-{os.getpid()}-{os.urandom(5).hex()}"
-        self.path.mkdir(mode=0o700)
+        try:
+            self.path.mkdir(mode=0o700)
+        except OSError as error:
+            raise RemoteKernelsError(
+                f"cannot make the directory {self.path}: {error.strerror}",
+                advice="check space and permissions there, or set XDG_RUNTIME_DIR",
+            ) from None
 
     def remove_stale(self) -> None:
         """Remove what launchers have left that were killed before they could."""

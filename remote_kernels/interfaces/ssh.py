@@ -217,7 +217,8 @@ def config_text(users: str | None, directory: Path, can_ask: bool) -> str:
     if users is None:
         lines += ["Include ~/.ssh/config", "Include /etc/ssh/ssh_config"]
     elif users != "none":
-        lines += [f'Include "{users}"']
+        # ssh would look for a relative path of an Include in ~/.ssh.
+        lines += [f'Include "{Path(users).expanduser().absolute()}"']
     lines += [
         "Host *",
         "    StreamLocalBindUnlink yes",

@@ -147,3 +147,32 @@ def test_a_directory_and_a_name_with_everything_in_them(bed: Bed, tmp_path: Path
         assert kernel.value("__import__('os').getcwd()") == f"/home/ada/{name}"
         assert any(name in path for path in site.connection_files())
     bed.far.run(["rmdir", name], user="ada")
+
+
+@pytest.mark.parametrize("settings", [("PermitTTY no",), ("MaxSessions 1",)])
+def test_what_an_sshd_may_refuse(bed: Bed, tmp_path: Path, settings: tuple[str, ...]) -> None:
+    site = Site(bed.far, "ada", bed.far_python, ["-i", "ssh", "-x", "ada@far"])
+    with bed.far.sshd(*settings):
+        assert node(site, tmp_path) == "far"
+
+
+def test_ssh_askpass_answers_for_the_person(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, asked = tmp_path / "key", tmp_path / "asked"
+    shutil.copy(Path.home() / ".ssh/id_ed25519", key)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "open sesame", "-f", key], check=True)
+    askpass = tmp_path / "askpass"
+    askpass.write_text(f'#!/bin/sh\necho "$1" >> {asked}\necho open sesame\n')
+    askpass.chmod(0o700)
+    site = Site(bed.far, "ada", bed.far_python, ["-i", "ssh", "-x", "ada@far"])
+    spec = add_kernel(site, f"--remote-launch-args=-F none -i {key}")
+    kernel = Kernel(spec, tmp_path)
+    kernel.start()
+    assert kernel.launcher_status(timeout=30) == 17
+    assert "set SSH_ASKPASS" in kernel.stderr()
+    kernel.__exit__(None, None, None)
+    monkeypatch.setenv("SSH_ASKPASS", str(askpass))
+    with Kernel(spec, tmp_path):
+        assert asked.read_text().startswith("Enter passphrase for key")
+        assert asked.read_text().count("\n") == 1
