@@ -341,7 +341,7 @@ def _working_directory() -> str | None:
 
 
 def _session_environment() -> dict[str, str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("JPY_")}
+    env = dict(os.environ)
     if "SSH_ASKPASS" in env:
         # Our terminal is nobody's to type into; ssh older than 8.4 wants a DISPLAY to obey.
         env["SSH_ASKPASS_REQUIRE"] = "force"

@@ -149,6 +149,14 @@ def test_a_directory_and_a_name_with_everything_in_them(bed: Bed, tmp_path: Path
     bed.far.run(["rmdir", name], user="ada")
 
 
+def test_long_lines_and_control_characters_arrive(bed: Bed, tmp_path: Path) -> None:
+    # A terminal that is not raw takes 4096 bytes for a line, ^D for its end and ^C for a signal.
+    text = "x" * 10_000 + "\x03\x04\t\r\x7f"
+    site = Site(bed.far, "ada", bed.far_python, ["-i", "ssh", "-x", "ada@far"])
+    with Kernel(add_kernel(site, f"--remote-precmd=export TEXT='{text}'"), tmp_path) as kernel:
+        assert kernel.value("__import__('os').environ['TEXT']") == text
+
+
 @pytest.mark.parametrize("settings", [("PermitTTY no",), ("MaxSessions 1",)])
 def test_what_an_sshd_may_refuse(bed: Bed, tmp_path: Path, settings: tuple[str, ...]) -> None:
     site = Site(bed.far, "ada", bed.far_python, ["-i", "ssh", "-x", "ada@far"])
