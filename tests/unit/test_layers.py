@@ -1,0 +1,157 @@
+"""Who may import what: the floors of the program, read from its syntax trees."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import remote_kernels
+
+PACKAGE = "remote_kernels"
+ROOT = Path(remote_kernels.__file__).parent
+
+# A module imports from floors below its own only; those of one package also from each other.
+FLOORS = (
+    {"", "errors"},
+    {
+        *("connection_file", "hosts", "kernel_log", "options"),
+        *("private_directory", "session", "ssh_connection", "wakeups"),
+    },
+    {"interfaces", "remote_script"},
+    {"kernelspecs", "launcher"},
+    {"demo"},
+    {"cli"},
+    {"__main__"},
+)
+
+# Where else the start of a kernel would pay for them, or two places would know of one thing.
+ONLY_IN = {
+    "asyncio": {"demo"},
+    "asyncssh": {"demo"},
+    "click": {"cli"},
+    "jupyter_client": {"demo", "kernelspecs"},
+    "jupyter_core": {"demo", "kernelspecs"},
+    "logging": set(),
+    "pexpect": {"session"},
+    "platformdirs": {"kernel_log"},
+    "rich": {"cli"},
+    "subprocess": {"demo", "ssh_connection"},
+}
+
+INTERFACES_MAY_USE = {"", "errors", "hosts", "interfaces.base", "options"}
+
+NOT_BEFORE_THE_SESSION = (
+    *("asyncio", "asyncssh", "click", "jupyter_client", "jupyter_core"),
+    *("logging", "platformdirs", "rich", "subprocess"),
+)
+
+
+def module_name(path: Path) -> str:
+    """The name of a module without the package's: "" for the package itself."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The full names of the modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            for alias in node.names:
+                inside = f"{node.module}.{alias.name}".removeprefix(f"{PACKAGE}.")
+                yield f"{PACKAGE}.{inside}" if inside in MODULES else str(node.module)
+
+
+def ours(path: Path) -> Iterator[str]:
+    """The modules of the program that a file imports, by their short names."""
+    for name in imported(path):
+        if name == PACKAGE or name.startswith(f"{PACKAGE}."):
+            yield name.removeprefix(PACKAGE).removeprefix(".")
+
+
+def top(name: str) -> str:
+    """The module or package right below the program's own."""
+    return name.partition(".")[0]
+
+
+def floor(name: str) -> int:
+    """The number of a module's floor."""
+    (found,) = [number for number, names in enumerate(FLOORS) if top(name) in names]
+    return found
+
+
+def test_each_module_has_a_floor() -> None:
+    assert {top(name) for name in MODULES} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_downward(name: str) -> None:
+    wrong = [
+        other
+        for other in ours(MODULES[name])
+        if floor(other) >= floor(name) and top(other) != top(name)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if top(name) == "interfaces"])
+def test_an_interface_knows_no_other(name: str) -> None:
+    assert set(ours(MODULES[name])) <= INTERFACES_MAY_USE
+
+
+@pytest.mark.parametrize("package", ONLY_IN)
+def test_who_may_use_it(package: str) -> None:
+    users = {top(name) for name, path in MODULES.items() if package in map(top, imported(path))}
+    assert users <= ONLY_IN[package]
+
+
+# What is in memory in the moment in which the launcher would start ssh.
+BEFORE_THE_SESSION = """
+import json, sys
+from remote_kernels import launcher
+
+class Spawned(BaseException): pass
+
+def session(argv, environment):
+    print(json.dumps([argv[0], sorted(name for name in sys.modules if "." not in name)]))
+    raise Spawned
+
+launcher.Session = session
+try:
+    launcher.launch(sys.argv[1:])
+except Spawned:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "program"),
+    [(["--interface=ssh", "--host=gpu"], "ssh"), (["--interface=local"], "/bin/sh")],
+)
+def test_the_session_does_not_wait_for_imports(
+    tmp_path: Path, options: list[str], program: str
+) -> None:
+    names = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+    connection_file = tmp_path / "kernel-1.json"
+    connection_file.write_text(json.dumps({name: 50000 + n for n, name in enumerate(names)}))
+    done = subprocess.run(
+        [sys.executable, "-c", BEFORE_THE_SESSION, *options, str(connection_file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout, done.stderr
+    spawned, modules = json.loads(done.stdout)
+    assert spawned == program
+    assert set(NOT_BEFORE_THE_SESSION) & set(modules) == set()
