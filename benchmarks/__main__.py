@@ -10,11 +10,10 @@ from collections import defaultdict
 from pathlib import Path
 
 from bed import Bed
-from frontend import Kernel
-
 from benchmarks import measure, report
 from benchmarks.contestants import contestants
 from benchmarks.figures import Measured, Values
+from frontend import Kernel
 
 
 def main() -> int:

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jupyter_core.paths import jupyter_data_dir
+
 from bed import Bed
 from frontend import Site, add_kernel
-from jupyter_core.paths import jupyter_data_dir
 
 USER = "ada"
 
@@ -25,7 +26,7 @@ exec ssh -T -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o ExitOnForwar
     file=\$(mktemp) || exit
     cat >\"\$file\"
     exec $3 -m ipykernel_launcher -f \"\$file\"
-" <"$1"
+" <"$1" >/dev/null
 """
 
 

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bed import Bed
-from frontend import Kernel
 from jupyter_client.connect import write_connection_file
 from jupyter_client.kernelspec import KernelSpecManager
+
+from bed import Bed
+from frontend import Kernel
 
 CELLS = 300
 PRINTED_MB = 64

@@ -45,8 +45,9 @@ class Session:
         except pexpect.ExceptionPexpect as error:
             raise FileNotFoundError(str(error)) from None
         self._child.delaybeforesend = None
-        self._child.delayafterclose = 0
-        self._child.delayafterterminate = 0
+        # pexpect's own settings of these names do not reach the one that sleeps.
+        self._child.ptyproc.delayafterclose = 0
+        self._child.ptyproc.delayafterterminate = 0
         self._partial = b""
         self.exit_status: int | None = None
 

@@ -106,7 +106,9 @@ class Kernel:
         # Open for as long as the kernel lives: a restart gets it, too.
         self._stderr = self.stderr_path.open("ab")
         self.manager.start_kernel(stderr=self._stderr)
-        self.launcher: subprocess.Popen[bytes] = self.manager.provisioner.process
+        # jupyter_client's default provisioner, a LocalProvisioner, has it.
+        provisioner: Any = self.manager.provisioner
+        self.launcher: subprocess.Popen[bytes] = provisioner.process
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
 
