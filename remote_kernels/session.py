@@ -8,6 +8,7 @@ import select
 import signal
 import tty
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pexpect
 
@@ -45,9 +46,10 @@ class Session:
         except pexpect.ExceptionPexpect as error:
             raise FileNotFoundError(str(error)) from None
         self._child.delaybeforesend = None
-        # pexpect's own settings of these names do not reach the one that sleeps.
-        self._child.ptyproc.delayafterclose = 0
-        self._child.ptyproc.delayafterterminate = 0
+        # pexpect's own settings of these names do not reach the one that sleeps; its stubs lack it.
+        child: Any = self._child
+        child.ptyproc.delayafterclose = 0
+        child.ptyproc.delayafterterminate = 0
         self._partial = b""
         self.exit_status: int | None = None
 
