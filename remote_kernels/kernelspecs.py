@@ -263,11 +263,12 @@ def migrated(spec: KernelSpec) -> KernelSpec:
     """
     options = spec.options
     interface = interface_named(options.interface)
-    # remote_ikernel took these for every interface, and heeded them only with its schedulers.
+    # remote_ikernel took these for every interface, and did not heed all of them.
     options = replace(
         options,
         pe=options.pe if "pe" in interface.uses else None,
         cpus=options.cpus if "cpus" in interface.uses else 1,
+        launch_cmd=options.launch_cmd if options.interface != "ssh" else None,
     )
     interface.check(options)
     return KernelSpec(spec.directory, _document(options, spec.display_name, spec.document))

@@ -41,8 +41,8 @@ _END_PATIENCE = 2.2
 _CLOSE_PATIENCE = 0.5
 _LINES_SHOWN = 20
 
-# What an interactive shell says for want of a terminal; nobody can do anything about it.
-_SHELL_NOISE = re.compile("cannot set terminal process group|no job control in this shell")
+# What an interactive shell says for want of a terminal, and at its end; of no use to anybody.
+_SHELL_NOISE = re.compile("cannot set terminal process group|no job control in this shell|^logout$")
 # What ssh says of a connection to one of the kernel's ports that sshd does not let through.
 _FORWARD_REFUSED = re.compile(r"^channel \d+: open failed: (administratively prohibited|unknown)")
 
@@ -257,10 +257,7 @@ class Launcher:
 
     def _let_far_side_clean_up(self) -> None:
         self.session.send(b"END\n")
-        deadline = time.monotonic() + _CLOSE_PATIENCE
-        while self.session.open and (left := deadline - time.monotonic()) > 0:
-            select.select([self.session], [], [], left)
-            self.session.read_lines()
+        self.session.wait_for_end(_CLOSE_PATIENCE)
 
     # --- how it ended ---------------------------------------------------------------------------
 

@@ -278,8 +278,14 @@ def from_argv(argv: Sequence[str]) -> tuple[KernelOptions, str]:
             settings["nargs"] = "+"
         parser.add_argument(flag, **settings)
     parser.add_argument("connection_file")
-    found = vars(parser.parse_args(list(argv)))
+    known, unknown = parser.parse_known_args(list(argv))
+    found = vars(known)
     connection_file = found.pop("connection_file")
+    # Front ends put words of their own after it, as "jupyter run" does its file names; a kernel
+    # over there can do nothing with them.
+    after = list(argv)[list(argv).index(connection_file) + 1 :]
+    if strange := [word for word in unknown if word not in after]:
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
     for name, value in found.items():
         if isinstance(value, str):
             found[name] = restore_braces(value)

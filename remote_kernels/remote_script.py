@@ -113,6 +113,7 @@ def kernel_command_word(kernel_cmd: str, info: Mapping[str, Any]) -> str:
     Raises:
         OptionsError: a field would put a secret into a command line, or is not in the file.
     """
+    refuse_secrets(kernel_cmd)
     word, position = "", 0
     format_string = _only_our_fields(kernel_cmd)
     for match in _FIELD.finditer(kernel_cmd):
@@ -120,6 +121,20 @@ def kernel_command_word(kernel_cmd: str, info: Mapping[str, Any]) -> str:
         position = match.end()
         word += f'"{_field_variable(match, info)}"'
     return word + _literal(kernel_cmd[position:], format_string)
+
+
+def refuse_secrets(kernel_cmd: str) -> None:
+    """Refuse a kernel command that would show the key in a command line.
+
+    Raises:
+        OptionsError: it has a field for a secret.
+    """
+    for match in _FIELD.finditer(kernel_cmd):
+        if match.group(1) in _SECRET_FIELDS:
+            raise OptionsError(
+                f"{match[0]} in the kernel command would show the key to everybody over there; "
+                "use {connection_file}"
+            )
 
 
 def _literal(text: str, format_string: bool) -> str:
@@ -143,11 +158,6 @@ def _field_variable(match: re.Match[str], info: Mapping[str, Any]) -> str:
     name = match.group(1)
     if name is None:
         return "$rk_path"
-    if name in _SECRET_FIELDS:
-        raise OptionsError(
-            f"{match[0]} in the kernel command would show the key to everybody over there; "
-            "use {connection_file}"
-        )
     if name in PORT_NAMES:
         return f"$rk_{name}"
     if name == "ip":

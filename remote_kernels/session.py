@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import time
 import tty
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,9 @@ import pexpect
 
 # A line that never ends must not fill the memory; what it says is cut there.
 _LONGEST_LINE = 1 << 16
+
+# ssh ends within milliseconds of a SIGHUP.
+_END_PATIENCE = 0.5
 
 
 class Session:
@@ -46,7 +50,8 @@ class Session:
         except pexpect.ExceptionPexpect as error:
             raise FileNotFoundError(str(error)) from None
         self._child.delaybeforesend = None
-        # pexpect's own settings of these names do not reach the one that sleeps; its stubs lack it.
+        # We wait for conditions ourselves; pexpect's settings of these names do not reach the one
+        # that sleeps, and its stubs lack it.
         child: Any = self._child
         child.ptyproc.delayafterclose = 0
         child.ptyproc.delayafterterminate = 0
@@ -81,12 +86,24 @@ class Session:
             self._partial = b""
         return [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
 
+    def wait_for_end(self, seconds: float) -> None:
+        """Read until the program has ended, or the time is over; what it says is dropped."""
+        deadline = time.monotonic() + seconds
+        while self.open and (left := deadline - time.monotonic()) > 0:
+            select.select([self._child.child_fd], [], [], left)
+            self.read_lines()
+
     def close(self) -> None:
         """End the program, if it has not ended yet; its own clean-up is the far side's business."""
-        if self.exit_status is None:
-            # SIGHUP is what it would get from a terminal that is closed; SIGKILL if it stays.
-            self._child.close(force=True)
+        # SIGHUP is what it would get from a terminal that is closed.
+        for signum in (signal.SIGHUP, signal.SIGKILL):
+            if self.open:
+                self._child.kill(signum)
+                self.wait_for_end(_END_PATIENCE)
+        if self.open:
+            # It is dead, but something of its own still holds the terminal.
             self._reap()
+        self._child.close(force=True)
 
     def _readable(self) -> bool:
         return bool(select.select([self._child.child_fd], [], [], 0)[0])

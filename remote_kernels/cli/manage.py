@@ -25,6 +25,7 @@ from remote_kernels.errors import OptionsError, RemoteKernelsError
 from remote_kernels.interfaces import interface_named
 from remote_kernels.kernelspecs import KernelSpec
 from remote_kernels.options import KernelOptions, option_of
+from remote_kernels.remote_script import refuse_secrets
 
 _ACTIONS = ("add", "edit", "show", "migrate", "delete")
 _PLACES = ("user", "system", "sys_prefix", "prefix")
@@ -135,6 +136,7 @@ def _checked(options: KernelOptions, *, aside: bool) -> KernelOptions:
     if options.kernel_cmd is None:
         raise RemoteKernelsError("kernel_cmd is required")
     interface.check(options)
+    refuse_secrets(options.kernel_cmd)
     command, remarks = looked_at(options.kernel_cmd)
     for remark in remarks:
         render.say(remark, aside=aside)
@@ -235,8 +237,25 @@ def _migrate(request: Request) -> int:
             render.say(f"The kernel ['{spec.name}'] has been moved over already.")
     if not theirs and not any(request.words):
         render.say("There are no kernels of remote_ikernel.")
+    if not any(request.words):
+        theirs = [spec for spec in theirs if not _left_to_remote_ikernel(spec)]
     status = _each(theirs, kernelspecs.migrate, "Migrated")
     return _not_found(request, unknown, "Could not find") or status
+
+
+def _left_to_remote_ikernel(spec: KernelSpec) -> bool:
+    """Whether this version could not start the kernel, so that only a name moves it over."""
+    try:
+        interface = interface_named(spec.options.interface)
+    except OptionsError:
+        # Migrating it says what is wrong.
+        return False
+    if not interface.runs:
+        render.say(
+            f"Left the kernel ['{spec.name}'] as it is: this version cannot start kernels of the "
+            f"interface {interface.name} yet."
+        )
+    return not interface.runs
 
 
 def _delete(request: Request) -> int:

@@ -102,12 +102,11 @@ class Ssh(Interface):
             if found is None:
                 continue
             name = found.groupdict().get("host")
-            gateway = next(
-                (g for g in gateways if name and name in (g.name, real_name(g.name))), None
-            )
-            if gateway is not None and name not in (host.name, real_name(host.name)):
-                failed = sentence.format(host=gateway)
-                return errors.GatewayError(f"the gateway {gateway} failed: {failed}")
+            gateway = next((g for g in gateways if name in (g.name, real_name(g.name))), None)
+            if name and name not in (host.name, real_name(host.name)):
+                # Not one of --tunnel-hosts: a ProxyJump of the person's configuration.
+                failed = sentence.format(host=gateway or name)
+                return errors.GatewayError(f"the gateway {gateway or name} failed: {failed}")
             if cls_ is errors.GatewayError:
                 return cls_(sentence.format(host=host, gateway=_names(gateways)))
             return cls_(sentence.format(host=host))
@@ -143,12 +142,12 @@ _REFUSALS: tuple[tuple[type[LoginError], str, str], ...] = (
     ),
     (
         errors.HostRefusedError,
-        r"connect to (?:host|address) (?P<host>\S+) port \d+: Connection refused",
+        r"connect to (?:host (?P<host>\S+)|address \S+) port \d+: Connection refused",
         "{host} refused the connection",
     ),
     (
         errors.HostUnreachableError,
-        r"connect to (?:host|address) (?P<host>\S+) port \d+: "
+        r"connect to (?:host (?P<host>\S+)|address \S+) port \d+: "
         r"(?:Connection timed out|Operation timed out|No route to host|Network is unreachable)|"
         r"Connection timed out during banner exchange|Connection to (?P<h2>\S+) port \d+ timed out",
         "{host} could not be reached",

@@ -60,6 +60,20 @@ def test_papermill(site: Site, tmp_path: Path) -> None:
     assert cells[-1].outputs[0].text == "far 5\n"
 
 
+def test_jupyter_run(site: Site, tmp_path: Path) -> None:
+    # It puts the name of the file behind the connection file, too.
+    (tmp_path / "cell.py").write_text("print(__import__('platform').node())")
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyter_client.runapp", "--kernel", add_kernel(site), "cell.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.stdout == "far\n", done.stderr
+
+
 def test_nbclient_is_told_of_a_kernel_that_dies(site: Site) -> None:
     book = notebook("import os; os._exit(3)")
     client = NotebookClient(book, kernel_name=add_kernel(site), timeout=30)

@@ -18,7 +18,9 @@ def failing(spec: str, directory: Path) -> tuple[int, str]:
     kernel = Kernel(spec, directory)
     kernel.start()
     try:
-        return kernel.launcher_status(timeout=50), kernel.stderr()
+        status = kernel.launcher_status(timeout=50)
+        print(kernel.stderr())
+        return status, kernel.stderr()
     finally:
         kernel.__exit__(None, None, None)
 

@@ -115,10 +115,14 @@ def test_what_remote_ikernel_stored_is_read(row: dict[str, Any]) -> None:
         ["--interface", "ssh"],
         ["--cpus", "many", "file"],
         ["--unknown", "x", "file"],
-        ["file", "another"],
         ["--inter", "ssh", "file"],
     ],
 )
 def test_what_cannot_be_read_is_refused(argv: list[str]) -> None:
     with pytest.raises(OptionsError, match=r"kernel\.json"):
         from_argv(argv)
+
+
+def test_what_front_ends_put_behind_the_connection_file_is_passed_over() -> None:
+    argv = ["--interface", "ssh", "connection.json", "cell.py", "--debug"]
+    assert from_argv(argv) == (KernelOptions(interface="ssh"), "connection.json")

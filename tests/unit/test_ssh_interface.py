@@ -131,6 +131,13 @@ def test_the_gateway_is_named_by_the_users_own_name_for_it() -> None:
     assert error.sentence == "the gateway gw failed: gw denied permission"
 
 
+def test_a_gateway_of_the_users_configuration_is_named() -> None:
+    said = ["you@gw.example.org: Permission denied (publickey).", "Connection closed by UNKNOWN"]
+    error = Ssh.login_error(options(), said, str)
+    assert type(error) is errors.GatewayError
+    assert error.sentence == "the gateway gw.example.org failed: gw.example.org denied permission"
+
+
 def test_a_host_and_a_gateway_of_one_name() -> None:
     given = options(host="me@localhost:19506", tunnel_hosts=("localhost",))
     error = Ssh.login_error(given, ["me@localhost: Permission denied (publickey)."], str)
