@@ -315,7 +315,8 @@ def _action_params() -> list[click.Parameter]:
             multiple=True,
             alone=True,
             metavar="[NAME…]",
-            help="Let kernels that remote_ikernel added, these or all, run by remote-kernels. "
+            help="Let kernels that remote_ikernel added run by remote-kernels: these, or all that "
+            "this version can start. "
             f"Their names stay; the old file is kept as {kernelspecs.BACKUP_NAME}.",
             **names,
         ),

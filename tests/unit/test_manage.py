@@ -510,6 +510,22 @@ def test_one_that_cannot_be_migrated_does_not_keep_the_others(manage: Run, kerne
     assert done.stdout == "Migrated kernel ['rik_2']: SSH old R.\n"
 
 
+def test_kernels_that_cannot_run_yet_are_migrated_by_name_only(manage: Run, kernels: Path) -> None:
+    argv = ["/p", "-m", "remote_ikernel", "--interface", "slurm", "--kernel_cmd", "x", "{c}"]
+    directory = put(kernels / "rik_slurm", {"argv": argv, "display_name": "x"})
+    assert "Left the kernel ['rik_slurm'] as it is" in manage("--migrate").stdout
+    assert document(directory)["argv"][2] == "remote_ikernel"  # type: ignore[index]
+    assert "Migrated kernel ['rik_slurm']: x." in manage("--migrate", "rik_slurm").stdout
+    assert document(directory)["argv"][2] == "remote_kernels"  # type: ignore[index]
+
+
+def test_a_command_that_would_show_the_key_is_refused(manage: Run, kernels: Path) -> None:
+    done = manage(*SSH[:-1], "kernel {ci[key]}")
+    assert done.returncode == 2
+    assert "would show the key to everybody" in done.stderr
+    assert not kernels.exists()
+
+
 def test_delete(manage: Run, kernels: Path) -> None:
     manage(*SSH)
     manage(*LOCAL)
