@@ -87,13 +87,7 @@ class Ssh(Interface):
     def login_error(
         cls, options: KernelOptions, said: Sequence[str], real_name: Callable[[str], str]
     ) -> LoginError:
-        """Why a login failed, from what ssh printed.
-
-        Args:
-            options: of the kernel.
-            said: the lines that ssh printed.
-            real_name: the host name that ssh's configuration gives to an alias.
-        """
+        """Why a login failed, from what ssh printed; see :meth:`Interface.login_error`."""
         assert options.host is not None
         host = Host.parse(options.host)
         gateways = [Host.parse(text) for text in options.tunnel_hosts]
@@ -149,7 +143,7 @@ _REFUSALS: tuple[tuple[type[LoginError], str, str], ...] = (
         errors.HostUnreachableError,
         r"connect to (?:host (?P<host>\S+)|address \S+) port \d+: "
         r"(?:Connection timed out|Operation timed out|No route to host|Network is unreachable)|"
-        r"Connection timed out during banner exchange|Connection to (?P<h2>\S+) port \d+ timed out",
+        r"Connection timed out during banner exchange|Connection to \S+ port \d+ timed out",
         "{host} could not be reached",
     ),
     (
@@ -165,7 +159,7 @@ _REFUSALS: tuple[tuple[type[LoginError], str, str], ...] = (
     (
         errors.PermissionDeniedError,
         r"(?:\S+@(?P<host>\S+): )?Permission denied \(|Too many authentication failures|"
-        r"Received disconnect from (?P<h2>\S+) port \d+:2: Too many",
+        r"Received disconnect from \S+ port \d+:2: Too many",
         "{host} denied permission",
     ),
     (
