@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from bed import Bed
@@ -24,7 +25,8 @@ def main() -> int:
         sys.exit("The machines are missing: this is started by benchmarks/run.")
     with tempfile.TemporaryDirectory() as directory:
         own_jupyter(Path(directory))
-        measured = measure_all(bed, Path(directory), arguments.rounds)
+        measure_round = measure_outputs if arguments.outputs else measure_kernel
+        measured = measure_rounds(bed, Path(directory), arguments.rounds, measure_round)
     report.show(measured, arguments.rounds)
     if arguments.json:
         bed.keep(Path(arguments.json).name, report.as_json(measured, arguments.rounds))
@@ -37,6 +39,9 @@ def parse() -> argparse.Namespace:
     rounds = parser.add_mutually_exclusive_group()
     rounds.add_argument("--rounds", type=int, default=5, help="how often to measure (default: 5)")
     rounds.add_argument("--quick", action="store_const", const=2, dest="rounds", help="two rounds")
+    parser.add_argument(
+        "--outputs", action="store_true", help="round trip and throughput only: 4 s a kernel"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all values there")
     return parser.parse_args()
 
@@ -50,7 +55,28 @@ def own_jupyter(directory: Path) -> None:
     os.chdir(directory)
 
 
-def measure_all(bed: Bed, directory: Path, rounds: int) -> Measured:
+def measure_kernel(bed: Bed, name: str, kernel: str, directory: Path) -> dict[str, float]:
+    """All figures of one contestant."""
+    found = measure.kernel_figures(bed, kernel, directory, is_remote=name != "L0")
+    if name != "L0":
+        found |= measure.spawn_figures(kernel)
+    if name == "ours":
+        found |= measure.python_figures()
+    return found
+
+
+def measure_outputs(bed: Bed, name: str, kernel: str, directory: Path) -> dict[str, float]:
+    """The figures of a kernel that is there."""
+    with Kernel(kernel, directory) as running:
+        return measure.output_figures(running)
+
+
+def measure_rounds(
+    bed: Bed,
+    directory: Path,
+    rounds: int,
+    measure_round: Callable[[Bed, str, str, Path], dict[str, float]],
+) -> Measured:
     """Every contestant in every round; each round begins with another one."""
     kernels = contestants(bed)
     measured: dict[str, dict[str, Values]] = {name: defaultdict(list) for name in kernels}
@@ -61,13 +87,7 @@ def measure_all(bed: Bed, directory: Path, rounds: int) -> Measured:
     for number in range(rounds):
         for name in order:
             print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr)
-            is_remote = name != "L0"
-            found = measure.kernel_figures(bed, kernels[name], directory, is_remote)
-            if is_remote:
-                found |= measure.spawn_figures(kernels[name])
-            if name == "ours":
-                found |= measure.python_figures()
-            for key, value in found.items():
+            for key, value in measure_round(bed, name, kernels[name], directory).items():
                 measured[name][key].append(value)
         order.append(order.pop(0))
     return measured

@@ -20,7 +20,7 @@ same hardware; L1: one ssh by hand that starts the kernel and forwards its five 
 
 def show(measured: Measured, rounds: int) -> None:
     """Print a table: drawn at a terminal, else in plain lines; then what misses its limit."""
-    rows = [row(figure, measured) for figure in FIGURES]
+    rows = [row(figure, measured) for figure in FIGURES if measured["ours"].get(figure.key)]
     print(NOTE.format(rounds=rounds) + "\n")
     if sys.stdout.isatty():
         table = Table(*HEADINGS)
