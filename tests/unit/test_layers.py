@@ -48,7 +48,9 @@ INTERFACES_MAY_USE = {"", "errors", "hosts", "interfaces.base", "options"}
 
 NOT_BEFORE_THE_SESSION = (
     *("asyncio", "asyncssh", "click", "jupyter_client", "jupyter_core"),
-    *("logging", "platformdirs", "rich", "subprocess"),
+    *("logging", "platformdirs", "rich"),
+    # Python 3.10's own uuid imports it.
+    *(("subprocess",) if sys.version_info >= (3, 11) else ()),
 )
 
 
