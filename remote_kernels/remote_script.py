@@ -175,7 +175,12 @@ def bootstrap(text: str) -> tuple[str, bytes]:
         bytes to send to its standard input.
     """
     payload = text.encode("utf-8", "surrogateescape")
-    return f"exec /bin/sh -c 'eval \"$(head -c {len(payload)})\"'", payload
+    return bootstrap_command(str(len(payload))), payload
+
+
+def bootstrap_command(length: str) -> str:
+    """The command that reads a program of so many bytes from standard input, and runs it."""
+    return f"exec /bin/sh -c 'eval \"$(head -c {length})\"'"
 
 
 # For each family of shells: what it runs first, and what it runs after the pre-command.

@@ -25,7 +25,7 @@ from remote_kernels.errors import OptionsError, RemoteKernelsError
 from remote_kernels.interfaces import interface_named
 from remote_kernels.kernelspecs import KernelSpec
 from remote_kernels.options import KernelOptions, option_of
-from remote_kernels.remote_script import refuse_secrets
+from remote_kernels.remote_script import bootstrap_command, refuse_secrets
 
 _ACTIONS = ("add", "edit", "show", "migrate", "delete")
 _PLACES = ("user", "system", "sys_prefix", "prefix")
@@ -145,10 +145,14 @@ def _checked(options: KernelOptions, *, aside: bool) -> KernelOptions:
 
 def _dry_run(request: Request, spec: KernelSpec, options: KernelOptions) -> None:
     interface = interface_named(options.interface)
-    command = interface.dry_run_command(options) if interface.runs else None
+    command = None
+    if interface.runs:
+        # Both are new at each start.
+        directory, length = Path("PRIVATE_DIRECTORY"), "BYTES"
+        command = interface.session_command(options, directory, bootstrap_command(length))
     if request.json:
-        directory = str(spec.directory)
-        render.as_json({"directory": directory, "kernel_json": spec.document, "command": command})
+        where = str(spec.directory)
+        render.as_json({"directory": where, "kernel_json": spec.document, "command": command})
     else:
         render.dry_run(spec, command, interface.name)
 

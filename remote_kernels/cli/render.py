@@ -167,5 +167,8 @@ def dry_run(spec: KernelSpec, command: Sequence[str] | None, interface: str) -> 
     if command is None:
         click.echo(f"This version cannot start kernels of the interface {interface} yet.")
     else:
-        click.echo("The kernel would be started through:")
+        click.echo(
+            "The kernel would be started through the following; BYTES, and PRIVATE_DIRECTORY where "
+            "ssh is used, are new at each start:"
+        )
         click.echo(shlex.join(command))

@@ -103,11 +103,6 @@ class Interface:
         """
         return LoginError("the session ended before anything was run in it")
 
-    @classmethod
-    def dry_run_command(cls, options: KernelOptions) -> list[str]:
-        """The command that the launcher would spawn, with words in the place of what it makes."""
-        return cls.session_command(options, Path("PRIVATE_DIRECTORY"), "START_KERNEL")
-
 
 #: What every scheduler's interface can use.
 SCHEDULER_USES = frozenset({"launch_cmd", "cpus", "launch_args", "tunnel_hosts"})
