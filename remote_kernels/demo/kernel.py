@@ -102,7 +102,9 @@ class DemoKernel:
         with self._stderr_path.open("wb") as stderr:
             self._manager.start_kernel(stderr=stderr, env=self._environment)
         self._client = self._manager.client()
-        self._client.start_channels()
+        # Nobody looks at the heartbeat, and its thread may end in a traceback when it is stopped
+        # in the moment in which it starts (jupyter_client 8.10).
+        self._client.start_channels(hb=False)
 
     def wait_for_ready(self) -> None:
         """Wait until the kernel answers.
