@@ -24,7 +24,14 @@ from jupyter_core.paths import SYSTEM_JUPYTER_PATH, jupyter_data_dir, jupyter_pa
 from remote_kernels import KERNEL_NAME_PREFIX
 from remote_kernels.errors import KernelSpecError
 from remote_kernels.interfaces import interface_named
-from remote_kernels.options import STORED_PLACEHOLDER, KernelOptions, from_argv, to_argv
+from remote_kernels.options import (
+    DEFAULT_INTERFACE,
+    DEFAULT_KERNEL_CMD,
+    KernelOptions,
+    as_typed,
+    from_argv,
+    to_argv,
+)
 
 #: What the launcher does not need to know lies in kernel.json's metadata under this key.
 METADATA_KEY = "remote_kernels"
@@ -33,8 +40,6 @@ BACKUP_NAME = "kernel.json.remote_ikernel"
 
 _LOGOS = Path(__file__).parent / "logos"
 _MODULES = {"remote_kernels": "remote-kernels", "remote_ikernel": "remote_ikernel"}
-# remote_ikernel's launcher took this for a kernel command that its kernel.json did not hold.
-_PREDECESSORS_COMMAND = "ipython kernel -f {connection_file}"
 
 
 def _parts(options: KernelOptions) -> Iterator[tuple[str, str]]:
@@ -142,13 +147,12 @@ class KernelSpec:
         """
         found, _ = from_argv(self.document["argv"][3:])
         if found.kernel_cmd is not None:
-            command = found.kernel_cmd.replace(STORED_PLACEHOLDER, "{connection_file}")
-            found = replace(found, kernel_cmd=command)
+            found = replace(found, kernel_cmd=as_typed(found.kernel_cmd))
         if not self.ours:
             found = replace(
                 found,
-                interface=found.interface or "local",
-                kernel_cmd=found.kernel_cmd or _PREDECESSORS_COMMAND,
+                interface=found.interface or DEFAULT_INTERFACE,
+                kernel_cmd=found.kernel_cmd or DEFAULT_KERNEL_CMD,
             )
         found = replace(found, language=self.document.get("language") or None)
         return replace(found, name=self._given_name(found))

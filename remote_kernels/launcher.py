@@ -20,7 +20,13 @@ from remote_kernels.connection_file import PORT_NAMES, ConnectionFile
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.base import CONFIG_NAME
-from remote_kernels.options import STORED_PLACEHOLDER, KernelOptions, from_argv
+from remote_kernels.options import (
+    DEFAULT_INTERFACE,
+    DEFAULT_KERNEL_CMD,
+    KernelOptions,
+    as_typed,
+    from_argv,
+)
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.remote_script import Script, bootstrap
 from remote_kernels.session import Session
@@ -28,10 +34,6 @@ from remote_kernels.wakeups import Wakeups
 
 if TYPE_CHECKING:
     from remote_kernels.ssh_connection import SshForwards
-
-# remote_ikernel's own defaults, for a kernel.json that says nothing.
-_DEFAULT_INTERFACE = "local"
-_DEFAULT_KERNEL_CMD = "ipython kernel -f {connection_file}"
 
 # An ssh that gives its login up says so; this is for a far side that accepts and then is silent.
 _LOGIN_PATIENCE = 120.0
@@ -80,17 +82,14 @@ class Launcher:
         Raises:
             RemoteKernelsError: the options cannot be used.
         """
-        self.interface = interface_named(options.interface or _DEFAULT_INTERFACE)
+        self.interface = interface_named(options.interface or DEFAULT_INTERFACE)
         # An old kernel.json may hold options that its interface never used.
         unused = self.interface.unusable(options)
         defaults: dict[str, Any] = {f.name: f.default for f in fields(options) if f.name in unused}
         self.options = replace(options, **defaults)
         self.interface.check(self.options)
         self.connection = connection
-        # As the person typed it.
-        self._kernel_cmd = (self.options.kernel_cmd or _DEFAULT_KERNEL_CMD).replace(
-            STORED_PLACEHOLDER, "{connection_file}"
-        )
+        self._kernel_cmd = as_typed(self.options.kernel_cmd or DEFAULT_KERNEL_CMD)
         self.mark = f"@rk-{os.urandom(8).hex()}"
         self.stage = "login"
         self.said: deque[str] = deque(maxlen=_LINES_SHOWN)

@@ -25,6 +25,10 @@ INTERFACE_NAMES = ("local", "ssh", "pbs", "sge", "sge_qrsh", "slurm", "lsf")
 #: "{connection_file}": VS Code takes the first element that does for the connection file itself.
 STORED_PLACEHOLDER = "{host_connection_file}"
 
+#: remote_ikernel's own defaults, for a kernel.json that says nothing.
+DEFAULT_INTERFACE = "local"
+DEFAULT_KERNEL_CMD = "ipython kernel -f {connection_file}"
+
 
 @dataclass(frozen=True)
 class Option:
@@ -209,6 +213,11 @@ def flag_and_value(flag: str, value: Any) -> list[str]:
     # A value that begins with a dash would be taken for a flag, and in an element that begins
     # with a tilde Jupyter puts the home of this machine.
     return [f"{flag}={text}"] if text.startswith(("-", "~")) else [flag, text]
+
+
+def as_typed(kernel_cmd: str) -> str:
+    """A stored kernel command as a person types it."""
+    return kernel_cmd.replace(STORED_PLACEHOLDER, "{connection_file}")
 
 
 # A brace that Jupyter would replace; ours carries one backslash more than the person's.

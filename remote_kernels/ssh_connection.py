@@ -30,9 +30,9 @@ class SshForwards:
         """Prepare to ask the ssh that holds the session.
 
         Args:
-        program: the ssh program.
-        directory: where ssh makes the socket if the user's configuration names no other place.
-        users_control_path: tells the place that the user's configuration names.
+            program: the ssh program.
+            directory: where ssh makes the socket if the user's configuration names no other place.
+            users_control_path: tells the place that the user's configuration names.
         """
         self._program = list(program)
         self._directory = directory

@@ -96,8 +96,8 @@ class Ssh(Interface):
             if found is None:
                 continue
             name = found.groupdict().get("host")
-            gateway = next((g for g in gateways if name in (g.name, real_name(g.name))), None)
             if name and name not in (host.name, real_name(host.name)):
+                gateway = next((g for g in gateways if name in (g.name, real_name(g.name))), None)
                 # Not one of --tunnel-hosts: a ProxyJump of the person's configuration.
                 failed = sentence.format(host=gateway or name)
                 return errors.GatewayError(f"the gateway {gateway or name} failed: {failed}")
