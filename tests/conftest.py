@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from bed import Bed, Watch
+from bed import Bed, GridEngine, Oar, Slurm, Watch
 from bed.client import FD_VARIABLE
+from bed.oar import postgresql
 
 IN_CI = os.environ.get("CI") == "true"
+OAR = ("oarsub", "oar-database", "oar-server")
 R_LIBRARIES = ("/usr/lib/R/site-library", "/usr/local/lib/R/site-library")
 
 # Servers and programs that a test can need with ``@pytest.mark.needs("chromium")``.
@@ -20,9 +23,19 @@ SERVERS: dict[str, Callable[[], bool]] = {
     "bed": lambda: FD_VARIABLE in os.environ,
     "chromium": lambda: all(map(shutil.which, ("chromium", "chromedriver"))),
     "fish": lambda: shutil.which("fish") is not None,
+    "gridengine": lambda: all(
+        shutil.which(name, path="/usr/lib/gridengine") for name in ("sge_qmaster", "sge_execd")
+    ),
     "irkernel": lambda: any(Path(library, "IRkernel").is_dir() for library in R_LIBRARIES),
     "mandoc": lambda: shutil.which("mandoc") is not None,
+    "oar": lambda: all(
+        (postgresql(), *(shutil.which(name, path="/usr/bin:/usr/sbin") for name in OAR)),
+    ),
+    "slurm": lambda: all(
+        shutil.which(name, path="/usr/sbin") for name in ("munged", "slurmctld", "slurmd")
+    ),
     "tcsh": lambda: shutil.which("tcsh") is not None,
+    "torque": lambda: Path(sys.prefix, "far/torque/usr/bin/qsub").exists(),
     "zsh": lambda: shutil.which("zsh") is not None,
 }
 WHY = {"bed": "far machines need root and namespaces: run tests/run as root"}
@@ -67,15 +80,48 @@ def bed(_bed: Bed | None) -> Iterator[Bed]:
     """The machines, as they were switched on but for what earlier tests left in homes."""
     require("bed")
     assert _bed is not None
-    forget_hosts()
+    _bed.forget_hosts()
     _bed.forget_logins()
     yield _bed
     _bed.restore()
 
 
+@pytest.fixture(scope="session")
+def slurm(_bed: Bed | None) -> Slurm:
+    """Slurm on the cluster, started for the first test that needs it; it ends with the bed."""
+    require("bed")
+    require("slurm")
+    assert _bed is not None
+    slurm = Slurm(_bed)
+    slurm.start()
+    return slurm
+
+
+@pytest.fixture(scope="session")
+def gridengine(_bed: Bed | None) -> GridEngine:
+    """Grid Engine on the cluster, likewise."""
+    require("bed")
+    require("gridengine")
+    assert _bed is not None
+    gridengine = GridEngine(_bed)
+    gridengine.start()
+    return gridengine
+
+
+@pytest.fixture(scope="session")
+def oar(_bed: Bed | None) -> Oar:
+    """OAR on a machine of its own, likewise."""
+    require("bed")
+    require("oar")
+    assert _bed is not None
+    oar = Oar(_bed)
+    oar.start()
+    return oar
+
+
 @pytest.fixture
 def nothing_remains(bed: Bed) -> Iterator[None]:
-    """Fail a test that leaves processes, ports or files behind on any machine."""
+    """Fail a test that leaves processes, ports, files or jobs behind on any machine."""
     watch = Watch(bed)
     yield
     watch.assert_nothing_remains()
@@ -89,10 +135,3 @@ def jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
-
-
-def forget_hosts() -> None:
-    """Give ssh no known host and no configuration: only the key stays."""
-    for file in Path.home().joinpath(".ssh").iterdir():
-        if file.name in ("config", "known_hosts", "known_hosts.old"):
-            file.unlink()

@@ -57,8 +57,11 @@ def prepare_base() -> None:
     copy_source(Path(plan.BASE, "source"))
     os.mkdir(f"{plan.BASE}/environment")
     boot.run("mount", "--bind", str(ENVIRONMENT), f"{plan.BASE}/environment")
-    key = ("-t", "ed25519", "-N", "", "-C", "mia@laptop", "-f", f"{plan.BASE}/key")
-    boot.run("ssh-keygen", "-q", *key)
+    for name, comment in (("key", "mia@laptop"), ("cluster-key", "cluster")):
+        key = ("-t", "ed25519", "-N", "", "-C", comment, "-f", f"{plan.BASE}/{name}")
+        boot.run("ssh-keygen", "-q", *key)
+    for directory in plan.CLUSTER.shared:
+        os.makedirs(f"{plan.BASE}/shared{directory}")
 
 
 def copy_source(to: Path) -> None:
@@ -94,7 +97,12 @@ def run_on_laptop(running: dict[str, machines.RunningMachine], command: Sequence
     )
     theirs.close()
     signal.signal(signal.SIGINT, lambda number, frame: interrupt(process.pid))
-    Requests(running, {"far_python": f"{ENVIRONMENT}/far/bin/python"}).serve(ours)
+    facts = {
+        "cgroup": machines.CGROUP,
+        "far_python": f"{ENVIRONMENT}/far/bin/python",
+        "torque": f"{ENVIRONMENT}/far/torque/usr/bin",
+    }
+    Requests(running, facts).serve(ours)
     status = process.wait()
     return status if status >= 0 else 128 - status
 

@@ -32,6 +32,18 @@ OWN_DIRECTORIES = {
     "/var/log": "0755",
     "/var/tmp": "1777",
 }
+# The same for what the schedulers of a cluster write.
+CLUSTER_DIRECTORIES = {
+    "/etc/profile.d": "0755",
+    "/etc/slurm": "0755",
+    "/var/spool": "0755",
+}
+# The same for OAR and its database.
+OAR_DIRECTORIES = {
+    "/etc/oar": "0755",
+    "/var/lib/oar": "0755",
+    "/var/lib/postgresql": "0755",
+}
 
 
 @dataclass(frozen=True)
@@ -48,14 +60,10 @@ def main() -> None:
     layout = Layout(**json.loads(sys.argv[2]))
     socket.sethostname(machine.name)
     ssh_config = Path("/etc/ssh/ssh_config").read_bytes()
-    key = Path(plan.BASE, "key.pub").read_text()
     own_file_systems(machine, layout)
     Path("/etc/ssh/ssh_config").write_bytes(ssh_config)
     own_names(machine)
-    for who in machine.people:
-        make_home(who, key)
-    if machine.has_source:
-        hand_over_key(plan.MIA)
+    make_homes(machine)
     own_run_directory(machine)
     run("mount", "-o", "remount,bind,ro", "/")
     if machine.ports:
@@ -90,6 +98,10 @@ def own_file_systems(machine: plan.Plan, layout: Layout) -> None:
     """
     for where, mode in OWN_DIRECTORIES.items():
         mount_tmpfs(where, mode)
+    if machine.name in plan.CLUSTER.members:
+        own_cluster_directories()
+    if machine.name == "oar":
+        own_directories(OAR_DIRECTORIES)
     for where in (layout.checkout, unreadable_ancestor(layout.environment)):
         if where and os.path.isdir(where):
             mount_tmpfs(where, "0755")
@@ -104,6 +116,23 @@ def own_file_systems(machine: plan.Plan, layout: Layout) -> None:
     run(
         "mount", "-t", "devpts", "-o", "newinstance,ptmxmode=0666,mode=620,gid=5", "bed", "/dev/pts"
     )
+
+
+def own_cluster_directories() -> None:
+    """What members of a cluster have beside: the schedulers' places, and what all of them share."""
+    own_directories(CLUSTER_DIRECTORIES)
+    for name, text in plan.CLUSTER_PROFILE.items():
+        Path("/etc/profile.d", name).write_text(text)
+    for where in plan.CLUSTER.shared:
+        os.makedirs(where)
+        run("mount", "--bind", f"{plan.BASE}/shared{where}", where)
+
+
+def own_directories(directories: dict[str, str]) -> None:
+    """Empty directories of a machine's own, where a scheduler's packages are not absent."""
+    for where, mode in directories.items():
+        if os.path.isdir(where):
+            mount_tmpfs(where, mode)
 
 
 def unreadable_ancestor(path: str) -> str:
@@ -139,11 +168,13 @@ def own_names(machine: plan.Plan) -> None:
 
 def hosts(machine: plan.Plan) -> str:
     """This machine and its neighbours: nobody knows the address of a machine further away."""
-    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost", f"127.0.1.1 {machine.name}"]
-    for link in plan.links_of(machine.name):
-        other = link.other(machine.name)
-        lines.append(f"{link.address(other)} {other} {other}4")
-        lines.append(f"{link.address6(other)} {other} {other}6")
+    own = "127.0.1.1"
+    if machine.name in plan.CLUSTER.members:
+        own = plan.CLUSTER.address(machine.name)  # schedulers tell it to the other members
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost", f"{own} {machine.name}"]
+    for other in plan.neighbours(machine.name):
+        for address, version in zip(other.addresses, "46", strict=False):
+            lines.append(f"{address} {other.name} {other.name}{version}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -154,18 +185,37 @@ def kept_accounts(file: str) -> str:
 
 
 def is_system(line: str) -> bool:
-    """Whether a line of passwd or group has an id that Debian gives to the system."""
+    """Whether a line of passwd or group has an id that Debian gives to the system.
+
+    From 60000 on are those that Debian gives to packages for good, such as 64030 to Slurm.
+    """
     fields = line.split(":")
-    return len(fields) > 2 and fields[2].isdigit() and not 1000 <= int(fields[2]) < 65534
+    return len(fields) > 2 and fields[2].isdigit() and not 1000 <= int(fields[2]) < 60000
 
 
-def make_home(who: plan.Person, key: str) -> None:
-    """A home as Debian makes it, with the key that may log in."""
+def make_homes(machine: plan.Plan) -> None:
+    """All homes; within a cluster everybody has a key and may go from member to member."""
+    in_cluster = machine.name in plan.CLUSTER.members
+    keys = ["key", "cluster-key"] if in_cluster else ["key"]
+    authorized = "".join(Path(plan.BASE, f"{key}.pub").read_text() for key in keys)
+    for who in machine.people:
+        # the machine with the switch is the file server as well
+        if in_cluster and who.home in plan.CLUSTER.shared and machine.name != plan.CLUSTER.switch:
+            continue
+        make_home(who, authorized)
+        if in_cluster:
+            hand_over_key("cluster-key", who)
+    if machine.desk_of:
+        hand_over_key("key", machine.desk_of)
+
+
+def make_home(who: plan.Person, keys: str) -> None:
+    """A home as Debian makes it, with the keys that may log in."""
     home = Path(who.home)
-    shutil.copytree("/etc/skel", home)
+    shutil.copytree("/etc/skel", home, dirs_exist_ok=True)
     (home / ".ssh").mkdir(mode=0o700)
     if who.authorized:
-        (home / ".ssh/authorized_keys").write_text(key)
+        (home / ".ssh/authorized_keys").write_text(keys)
         (home / ".ssh/authorized_keys").chmod(0o600)
     for name, text in who.dotfiles.items():
         file = home / name
@@ -174,11 +224,12 @@ def make_home(who: plan.Person, key: str) -> None:
     home.chmod(0o750)
 
 
-def hand_over_key(who: plan.Person) -> None:
-    """Put the one private key that opens the far accounts into its owner's home."""
+def hand_over_key(key: str, who: plan.Person) -> None:
+    """Put a private key into its owner's home."""
     directory = Path(who.home, ".ssh")
-    for source, name, mode in (("key", "id_ed25519", 0o600), ("key.pub", "id_ed25519.pub", 0o644)):
-        shutil.copyfile(Path(plan.BASE, source), directory / name)
+    for suffix, mode in (("", 0o600), (".pub", 0o644)):
+        name = f"id_ed25519{suffix}"
+        shutil.copyfile(Path(plan.BASE, f"{key}{suffix}"), directory / name)
         (directory / name).chmod(mode)
         give(who, [directory / name])
 
@@ -194,12 +245,11 @@ def own_run_directory(machine: plan.Plan) -> None:
     mount_tmpfs("/run", "0755")
     os.mkdir("/run/sshd")
     os.makedirs("/run/lock")
-    if machine.has_source:
-        for who in machine.people:
-            directory = Path(f"/run/user/{who.uid}")
-            directory.mkdir(parents=True)
-            directory.chmod(0o700)
-            give(who, [directory])
+    if machine.desk_of:
+        directory = Path(f"/run/user/{machine.desk_of.uid}")
+        directory.mkdir(parents=True)
+        directory.chmod(0o700)
+        give(machine.desk_of, [directory])
 
 
 def start_sshd(machine: plan.Plan) -> None:

@@ -16,10 +16,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bed import plan
 from bed.waiting import wait_until
+
+if TYPE_CHECKING:
+    from bed.scheduler import Scheduler
 
 FD_VARIABLE = "RK_BED_FD"
 
@@ -209,7 +212,10 @@ class Machine:
     # -- trouble
 
     def cut(self, towards: str | None = None) -> None:
-        """Lose all packets of the link that leads there from the laptop's side, in silence."""
+        """Lose all packets between this machine and a neighbour, in silence.
+
+        Without a name that is the neighbour in the direction of the laptop.
+        """
         self._ask("link", left=self.name, right=towards or self._previous(), up=False)
         self._undo.callback(self.mend, towards)
 
@@ -218,7 +224,7 @@ class Machine:
         self._ask("link", left=self.name, right=towards or self._previous(), up=True)
 
     def _previous(self) -> str:
-        return plan.links_of(self.name)[0].left
+        return plan.neighbours(self.name)[0].name
 
     @contextlib.contextmanager
     def small_tmpfs(self, path: str, size: str, user: str) -> Iterator[None]:
@@ -248,9 +254,22 @@ class Bed:
         self.gw1 = Machine("gw1", connection)
         self.gw2 = Machine("gw2", connection)
         self.inner = Machine("inner", connection)
-        self.machines = (self.laptop, self.far, self.gw1, self.gw2, self.inner)
+        self.login = Machine("login", connection)
+        self.n1 = Machine("n1", connection)
+        self.n2 = Machine("n2", connection)
+        self.cluster = (self.login, self.n1, self.n2)
+        self.oar = Machine("oar", connection)
+        outside = (self.laptop, self.far, self.gw1, self.gw2, self.inner, self.oar)
+        self.machines = (*outside, *self.cluster)
+        facts = self._ask("facts")
         # The Python on far machines that has ipykernel, bash_kernel and matplotlib.
-        self.far_python: str = self._ask("facts")["far_python"]
+        self.far_python: str = facts["far_python"]
+        # Where the cluster has Torque's commands, as Slurm imitates them.
+        self.torque: str = facts["torque"]
+        # The name of the cgroup that this bed may fill.
+        self.cgroup: str = facts["cgroup"]
+        # Those that run.
+        self.schedulers: list[Scheduler] = []
 
     @classmethod
     def from_environment(cls) -> Bed | None:
@@ -259,9 +278,15 @@ class Bed:
         return cls(Connection(int(fd))) if fd else None
 
     def restore(self) -> None:
-        """Undo what a test has changed on any machine."""
+        """Undo what a test has changed on any machine, and end the jobs that it has left."""
         for machine in self.machines:
             machine.restore()
+        for scheduler in self.schedulers:
+            scheduler.cancel_all()
+
+    def forget_hosts(self) -> None:
+        """Give ssh no known host on any machine, and no configuration on the laptop."""
+        self._ask("forget_hosts")
 
     def forget_logins(self) -> None:
         """Count logins from now on, on all machines."""

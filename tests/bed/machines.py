@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from bed import plan
 from bed.boot import Layout
 
 NAMESPACES = ("--net", "--uts", "--mount", "--pid", "--ipc")
-LISTEN = "0A"  # state of a listening socket in /proc/net/tcp
 LOOKED_AT = ("home", "tmp", "dev/shm", "run/user")
+CGROUP = f"bed-{secrets.token_hex(8)}"  # one host may have several beds
 NOWHERE = "02:00:00:00:00:00"  # the hardware address of nobody
 
 
@@ -124,13 +125,19 @@ class RunningMachine:
 
     def listening_ports(self) -> list[int]:
         """The TCP ports on which somebody listens."""
-        ports = set()
-        for table in ("tcp", "tcp6"):
-            rows = Path(f"/proc/{self.init}/net/{table}").read_text().splitlines()[1:]
-            for fields in (row.split() for row in rows):
-                if fields[3] == LISTEN:
-                    ports.add(int(fields[1].rpartition(":")[2], 16))
-        return sorted(ports)
+        # not from /proc/net/tcp, for which Linux goes through the connections of the whole host
+        argv = ["nsenter", f"--target={self.init}", "--net", "ss", "-Hntl"]
+        rows = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout
+        return sorted({int(row.split()[3].rpartition(":")[2]) for row in rows.splitlines()})
+
+    def forget_hosts(self) -> None:
+        """Remove ssh's known hosts from all homes, and at the desk its configuration as well."""
+        names = ["known_hosts", "known_hosts.old"]
+        if self.plan.desk_of:
+            names.append("config")
+        for directory in Path(f"/proc/{self.init}/root/home").glob("*/.ssh"):
+            for name in names:
+                (directory / name).unlink(missing_ok=True)
 
     def files(self) -> list[str]:
         """Every path in the places where people may write."""
@@ -160,19 +167,30 @@ def switched_on(layout: Layout) -> Iterator[dict[str, RunningMachine]]:
         for running in machines.values():
             running.wait_ready()
         for link in plan.LINKS:
-            lay_cable(link, machines[link.left], machines[link.right])
+            ends = (f"to-{link.right}", f"to-{link.left}")
+            lay_cable(machines[link.left], ends[0], machines[link.right], ends[1])
+        lan = plan.CLUSTER
+        for name in lan.others:
+            lay_cable(machines[lan.switch], f"to-{name}", machines[name], lan.interface)
         for running in machines.values():
             connect(running)
         yield machines
     finally:
         for running in machines.values():
             running.stop()
+        remove_cgroup(Path(plan.FREEZER, CGROUP))
 
 
-def lay_cable(link: plan.Link, left: RunningMachine, right: RunningMachine) -> None:
-    """Make a pair of interfaces, each named after the machine that it leads to."""
-    argv = f"link add to-{link.right} netns {left.init} type veth"
-    argv += f" peer name to-{link.left} netns {right.init}"
+def remove_cgroup(cgroup: Path) -> None:
+    """Remove a cgroup and all in it; their processes have ended with the machines."""
+    for directory, _, _ in os.walk(cgroup, topdown=False):
+        os.rmdir(directory)
+
+
+def lay_cable(left: RunningMachine, left_end: str, right: RunningMachine, right_end: str) -> None:
+    """Make a pair of interfaces, one in each machine."""
+    argv = f"link add {left_end} netns {left.init} type veth"
+    argv += f" peer name {right_end} netns {right.init}"
     subprocess.run(["ip", *argv.split()], check=True)
 
 
@@ -188,26 +206,39 @@ def connect(running: RunningMachine) -> None:
             f"address add {link.address6(name)}/64 dev {interface} nodad",
             f"link set {interface} up",
         ]
+    if name in plan.CLUSTER.members:
+        lines += plug_in(plan.CLUSTER, name)
     running.ip(*lines)
 
 
-def cut(link: plan.Link, machines: dict[str, RunningMachine]) -> None:
+def plug_in(lan: plan.Lan, name: str) -> list[str]:
+    """The lines of ``ip`` that make a machine a member, or the switch itself."""
+    lines = []
+    if name == lan.switch:
+        lines.append(f"link add {lan.interface} type bridge")
+        lines += [f"link set to-{other} master {lan.interface} up" for other in lan.others]
+    lines.append(f"address add {lan.address(name)}/24 dev {lan.interface}")
+    lines.append(f"link set {lan.interface} up")
+    return lines
+
+
+def cut(left: str, right: str, machines: dict[str, RunningMachine]) -> None:
     """Lose every packet in silence, as when the trouble is somewhere on the way.
 
     Both ends send to a hardware address that nobody has. A link that is taken down would be
     noticed: the kernel says "no route to host" and forgets the IPv6 addresses.
     """
-    for name in (link.left, link.right):
-        machines[name].ip(*(f"neigh replace {n} lladdr {NOWHERE}" for n in neighbours(link, name)))
+    for name, other in ((left, right), (right, left)):
+        machines[name].ip(*(f"neigh replace {n} lladdr {NOWHERE}" for n in ways(name, other)))
 
 
-def mend(link: plan.Link, machines: dict[str, RunningMachine]) -> None:
+def mend(left: str, right: str, machines: dict[str, RunningMachine]) -> None:
     """Forget the false addresses of ``cut``."""
-    for name in (link.left, link.right):
-        machines[name].ip(*(f"neigh del {n}" for n in neighbours(link, name)))
+    for name, other in ((left, right), (right, left)):
+        machines[name].ip(*(f"neigh del {n}" for n in ways(name, other)))
 
 
-def neighbours(link: plan.Link, name: str) -> list[str]:
-    """Both addresses of the other end, with the interface, as ``ip neigh`` wants them."""
-    other = link.other(name)
-    return [f"{address(other)} dev to-{other}" for address in (link.address, link.address6)]
+def ways(name: str, other: str) -> list[str]:
+    """All addresses of a neighbour, with the interface, as ``ip neigh`` wants them."""
+    to = next(x for x in plan.neighbours(name) if x.name == other)
+    return [f"{address} dev {to.interface}" for address in to.addresses]

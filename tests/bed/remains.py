@@ -1,4 +1,4 @@
-"""What a test has left behind, on every machine: processes, listening ports, files."""
+"""What a test has left behind, on every machine: processes, listening ports, files, jobs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import fnmatch
 import os
 
 from bed.client import Bed, Machine
+from bed.scheduler import Scheduler
 from bed.waiting import wait_until
 
 # Traces in homes over there of the programs that a kernel runs, not of ours.
@@ -16,6 +17,7 @@ OF_OTHERS = (
     "/home/*/.local",
     "/home/*/.local/share",
     "/home/*/.local/share/fish*",
+    "/home/*/.ssh/known_hosts*",
     "/home/*/.zcompdump*",
     "/tmp/.org.chromium.*",
     "/tmp/Rtmp*",
@@ -42,7 +44,7 @@ class Watch:
     """Remembers what was there at the start and tells what is new."""
 
     def __init__(self, bed: Bed) -> None:
-        """Look at all machines now."""
+        """Look at all machines and schedulers now."""
         self._bed = bed
         self._before = self._look()
 
@@ -50,8 +52,11 @@ class Watch:
         """What is there now and was not at the start, one line for each."""
         return sorted(self._look() - self._before)
 
-    def assert_nothing_remains(self, timeout: float = 5) -> None:
-        """Wait for what is still ending; what then remains is an error that lists it."""
+    def assert_nothing_remains(self, timeout: float = 10) -> None:
+        """Wait for what is still ending; what then remains is an error that lists it.
+
+        A job whose client was killed may take some seconds.
+        """
         try:
             wait_until(lambda: not self.remains(), timeout, "everything to be gone")
         except TimeoutError:
@@ -59,7 +64,8 @@ class Watch:
             raise SomethingRemainsError(f"the test left behind:\n  {lines}") from None
 
     def _look(self) -> set[str]:
-        return set().union(*(look_at(machine) for machine in self._bed.machines))
+        machines = (look_at(machine) for machine in self._bed.machines)
+        return set().union(*machines, *map(jobs_of, self._bed.schedulers))
 
 
 def look_at(machine: Machine) -> set[str]:
@@ -74,6 +80,11 @@ def look_at(machine: Machine) -> set[str]:
         if process.user in people and not process.is_sshd and process.pid != os.getpid()
     ]
     return {f"{machine.name}: {line}" for line in lines}
+
+
+def jobs_of(scheduler: Scheduler) -> set[str]:
+    """A line for every job, wherever it runs."""
+    return {f"{scheduler.label}: job {x.id} ({x.name}) of {x.user}" for x in scheduler.jobs()}
 
 
 def counts(machine: Machine, path: str) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bed import machines, plan
+from bed import machines
 
 Answer = dict[str, Any]
 
@@ -26,7 +26,7 @@ class Requests:
         """``facts`` are handed to the tests as they are."""
         self._machines = running
         self._facts = facts
-        self._cut: set[plan.Link] = set()
+        self._cut: set[frozenset[str]] = set()
 
     def serve(self, connection: socket.socket) -> None:
         """Answer line by line; the end may come at any moment, for tests are killed, too."""
@@ -73,14 +73,20 @@ class Requests:
         }
 
     def link(self, left: str, right: str, up: bool) -> Answer:
-        """Cut a link, or mend it; asking twice for the same changes nothing."""
-        link = next(x for x in plan.links_of(left) if x.other(left) == right)
-        if up and link in self._cut:
-            machines.mend(link, self._machines)
-            self._cut.remove(link)
-        if not up and link not in self._cut:
-            machines.cut(link, self._machines)
-            self._cut.add(link)
+        """Cut neighbours off from each other, or mend it; twice the same changes nothing."""
+        pair = frozenset((left, right))
+        if up and pair in self._cut:
+            machines.mend(left, right, self._machines)
+            self._cut.remove(pair)
+        if not up and pair not in self._cut:
+            machines.cut(left, right, self._machines)
+            self._cut.add(pair)
+        return {}
+
+    def forget_hosts(self) -> Answer:
+        """Remove what ssh has learned and what tests have told it."""
+        for running in self._machines.values():
+            running.forget_hosts()
         return {}
 
     def keep(self, name: str, data: str) -> Answer:
@@ -93,6 +99,7 @@ class Requests:
 
 REQUESTS: dict[str, Callable[..., Answer]] = {
     "facts": Requests.facts,
+    "forget_hosts": Requests.forget_hosts,
     "keep": Requests.keep,
     "link": Requests.link,
     "look": Requests.look,
