@@ -26,6 +26,7 @@ class RemoteKernelsError(Exception):
         host: str | None = None,
         said: Sequence[str] = (),
         advice: str | None = None,
+        command: str | None = None,
     ) -> None:
         """Say what failed.
 
@@ -34,11 +35,13 @@ class RemoteKernelsError(Exception):
         host: the machine on which it failed, with the way there.
         said: the lines that that side printed, oldest first.
         advice: what to try; the class's own when not given.
+        command: that was run over there.
         """
         super().__init__(sentence)
         self.sentence = sentence
         self.host = host
         self.said = tuple(said)
+        self.command = command
         if advice is not None:
             self.advice = advice
 
@@ -53,6 +56,8 @@ class RemoteKernelsError(Exception):
             lines.append(f"  stage: {self.stage}")
         if self.host:
             lines.append(f"  host:  {self.host}")
+        if self.command:
+            lines.append(f"  ran:   {self.command}")
         lines.extend(f"  said:  {line}" for line in self.said)
         lines.extend(f"  try:   {line}" for line in self.advice.splitlines())
         if log:
@@ -73,13 +78,6 @@ class ConnectionFileError(RemoteKernelsError):
     exit_code = 3
     stage = "reading the connection file"
     advice = "start the kernel again; if it stays so, look at Jupyter's runtime directory"
-
-
-class InterfaceCannotRunError(RemoteKernelsError):
-    """Kernels of this interface can be added, but this version cannot start them."""
-
-    exit_code = 4
-    stage = "choosing the interface"
 
 
 class KernelSpecError(RemoteKernelsError):
@@ -253,6 +251,75 @@ class ForwardError(RemoteKernelsError):
     exit_code = 30
     stage = "carrying the sockets"
     advice = "ask the administrator whether sshd allows AllowTcpForwarding"
+
+
+class NodeForwardError(ForwardError):
+    """The node on which the kernel runs did not let us in by ssh."""
+
+    exit_code = 31
+    advice = (
+        "log in to the node by hand, through the login host, while a job of yours runs there; "
+        "ask the administrator whether nodes let their jobs' owners in"
+    )
+
+
+class SchedulerNotFoundError(RemoteKernelsError):
+    """There is no such scheduler command on the login host."""
+
+    exit_code = 40
+    stage = "asking for the job"
+    advice = (
+        "check that the command is known in a login shell there (bash -lc 'command -v qsub'), "
+        "or give its full path with --launch-cmd"
+    )
+
+
+class JobRefusedError(RemoteKernelsError):
+    """The scheduler refused the job."""
+
+    exit_code = 41
+    stage = "asking for the job"
+    advice = "run the command by hand on the login host"
+
+
+class SchedulerDownError(RemoteKernelsError):
+    """The scheduler itself does not answer."""
+
+    exit_code = 42
+    stage = "asking for the job"
+    advice = "try again later, or ask the administrator of the cluster"
+
+
+class LaunchTimeoutError(RemoteKernelsError):
+    """The job did not start within --launch-timeout; it was given up."""
+
+    exit_code = 43
+    stage = "waiting for the job"
+    advice = "ask for less, choose another --queue, or wait longer (--launch-timeout)"
+
+
+class JobEndedError(RemoteKernelsError):
+    """The job ended under the kernel, or before it could start."""
+
+    exit_code = 44
+    stage = "running the kernel"
+    advice = "start the kernel again for a new job"
+
+
+class NodeSilentError(RemoteKernelsError):
+    """The node on which the kernel runs has not answered for a while."""
+
+    exit_code = 45
+    stage = "running the kernel"
+    advice = "the node or its network has failed; start the kernel again for a new job"
+
+
+class AllocationError(RemoteKernelsError):
+    """The job was granted, but its session did not run our program on a node."""
+
+    exit_code = 46
+    stage = "starting the shell on the node"
+    advice = "run the command by hand on the login host, and look at what the shell there does"
 
 
 def documented_exit_codes() -> Iterator[tuple[int, str]]:

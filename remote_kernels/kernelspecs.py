@@ -33,8 +33,6 @@ from remote_kernels.options import (
     to_argv,
 )
 
-#: What the launcher does not need to know lies in kernel.json's metadata under this key.
-METADATA_KEY = "remote_kernels"
 #: What --migrate keeps of the old kernel.json.
 BACKUP_NAME = "kernel.json.remote_ikernel"
 
@@ -159,10 +157,8 @@ class KernelSpec:
 
     def _given_name(self, options: KernelOptions) -> str:
         """What --name was; remote_ikernel kept it in the display name only."""
-        metadata = self.document.get("metadata")
-        kept = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
-        if isinstance(kept, dict) and isinstance(kept.get("name"), str):
-            return str(kept["name"])
+        if options.name is not None:
+            return options.name
         before, _, after = display_name(replace(options, name="\0")).partition("\0")
         shown = self.display_name
         if shown.startswith(before) and shown.endswith(after):
@@ -211,10 +207,6 @@ def _document(options: KernelOptions, shown: str, old: dict[str, Any]) -> dict[s
     document.pop("language", None)
     if options.language is not None:
         document["language"] = options.language
-    metadata = old.get("metadata")
-    metadata = dict(metadata) if isinstance(metadata, dict) else {}
-    metadata[METADATA_KEY] = {"name": options.name}
-    document["metadata"] = metadata
     return document
 
 

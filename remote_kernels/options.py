@@ -40,6 +40,7 @@ class Option:
         metavar: stands for the value in the help; empty for a switch.
         launcher_flag: the flag in kernel.json's argv; None when the launcher does not need it.
         general: every interface can use it; otherwise the interface says so itself.
+        new: remote_ikernel did not have it.
     """
 
     flags: tuple[str, ...]
@@ -47,6 +48,7 @@ class Option:
     metavar: str = ""
     launcher_flag: str | None = None
     general: bool = False
+    new: bool = False
 
 
 def _option(default: Any, option: Option) -> Any:
@@ -71,8 +73,9 @@ class KernelOptions:
         None,
         Option(
             ("--name", "-n"),
-            "Name to identify the kernel, as in 'Python 3.13'.",
+            "Name to identify the kernel, as in 'Python 3.13'; a job is named after it.",
             "NAME",
+            launcher_flag="--name",
             general=True,
         ),
     )
@@ -120,6 +123,67 @@ class KernelOptions:
             "Number of CPUs that the scheduler is asked for.",
             "N",
             launcher_flag="--cpus",
+        ),
+    )
+    time: str | None = _option(
+        None,
+        Option(
+            ("--time",),
+            "Time limit of the job: H:MM:SS, D-HH:MM:SS, 90m, 4h or 2d.",
+            "TIME",
+            launcher_flag="--time",
+            new=True,
+        ),
+    )
+    memory: str | None = _option(
+        None,
+        Option(
+            ("--memory",),
+            "Memory that the scheduler is asked for, as in 16G or 512M (counted in 1024s).",
+            "SIZE",
+            launcher_flag="--memory",
+            new=True,
+        ),
+    )
+    gpus: int = _option(
+        0,
+        Option(
+            ("--gpus",),
+            "Number of GPUs that the scheduler is asked for.",
+            "N",
+            launcher_flag="--gpus",
+            new=True,
+        ),
+    )
+    queue: str | None = _option(
+        None,
+        Option(
+            ("--queue",),
+            "Queue of the scheduler; Slurm's partition.",
+            "NAME",
+            launcher_flag="--queue",
+            new=True,
+        ),
+    )
+    account: str | None = _option(
+        None,
+        Option(
+            ("--account",),
+            "Account that the job is charged to; the project of Grid Engine and LSF.",
+            "NAME",
+            launcher_flag="--account",
+            new=True,
+        ),
+    )
+    launch_timeout: str | None = _option(
+        None,
+        Option(
+            ("--launch-timeout",),
+            "Give the wait for the job up after this time, written as for --time. When it is not "
+            "given, the kernel waits for as long as it takes.",
+            "TIME",
+            launcher_flag="--launch-timeout",
+            new=True,
         ),
     )
     workdir: str | None = _option(

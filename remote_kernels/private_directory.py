@@ -9,6 +9,12 @@ from pathlib import Path
 from remote_kernels.errors import RemoteKernelsError
 
 
+def base_directory() -> Path:
+    """Where such directories are made: the user's runtime directory, or /tmp."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
+    return Path(base if os.access(base, os.W_OK | os.X_OK) else "/tmp")
+
+
 class PrivateDirectory:
     """A new directory with mode 0700, in the user's runtime directory or in /tmp.
 
@@ -17,11 +23,8 @@ class PrivateDirectory:
     """
 
     def __init__(self) -> None:
-        base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
-        if not os.access(base, os.W_OK | os.X_OK):
-            base = "/tmp"
         # A name that nobody can guess, and mkdir fails where there is anything of that name.
-        self.path = Path(base) / f"rk-{os.getpid()}-{os.urandom(5).hex()}"
+        self.path = base_directory() / f"rk-{os.getpid()}-{os.urandom(5).hex()}"
         try:
             self.path.mkdir(mode=0o700)
         except OSError as error:

@@ -2,18 +2,20 @@
 
 Everything that goes there is one text of POSIX sh, sent through the session's standard input, so
 that no key stands in a command line. Afterwards the session carries words: from us ``INT``,
-``TERM`` and ``END``, from there lines that begin with a mark nobody else can know.
+``TERM``, ``PING`` and ``END``, from there lines that begin with a mark nobody else can know.
 
 What the far side says, in this order:
 
 =================== =============================================================================
-``HELLO host``      the login worked and our program runs
+``HELLO host job``  the login worked and our program runs; the job's id if there is one
+``COPY path``       where the connection file lies
 ``START group p…``  the kernel's process group and its five ports, in PORT_NAMES' order
 ``SHELL``           the login shell's start-up files let us through
 ``PRECMD status``   the pre-command ended
 ``UP``              the kernel listens on its ports
 ``FAIL what``       WORKDIR, PORTS or FILE: the sentence on it was printed before
 ``EXIT status``     the kernel ended, its connection file is removed
+``PONG``            the answer to PING
 =================== =============================================================================
 
 Only sh, awk, cat, grep, od, uname and sleep are needed over there; setsid is used where it exists.
@@ -31,6 +33,7 @@ from typing import Any
 
 from remote_kernels.connection_file import PORT_NAMES
 from remote_kernels.errors import OptionsError
+from remote_kernels.shell_text import FRESH, LOGIN_SHELL, PROLOGUE
 
 _FIELD = re.compile(r"\{(?:(?:host_)?connection_file|ci\[(\w+)\])\}")
 _SECRET_FIELDS = frozenset({"key", "curve_secretkey"})
@@ -50,6 +53,9 @@ class Script:
         near_directory: entered if no workdir is given and it exists over there, to be written to.
         shell: argv of the shell that runs the kernel command with -c; empty: the login shell.
         keep_ports: the kernel takes the ports of the connection file as they are.
+        ports: that the kernel takes instead, in PORT_NAMES' order; empty: chosen over there.
+        unset: variables that the kernel must not have.
+        job_variable: the one that holds the id of the job in which this runs; empty for none.
     """
 
     mark: str
@@ -61,6 +67,9 @@ class Script:
     near_directory: str | None = None
     shell: Sequence[str] = ()
     keep_ports: bool = False
+    ports: Sequence[int] = ()
+    unset: Sequence[str] = ()
+    job_variable: str = ""
 
     def text(self) -> str:
         """The whole program."""
@@ -69,19 +78,28 @@ class Script:
             "workdir": self.workdir or "",
             "near": self.near_directory or "",
             "name": self.copy_name,
-            "ports": " ".join(str(self.info[n]) for n in PORT_NAMES) if self.keep_ports else "",
+            "ports": " ".join(map(str, self._ports())),
         }
+        job = f'"${{{self.job_variable}-}}"' if self.job_variable else ""
         assignments = [f"rk_{name}={shlex.quote(value)}" for name, value in values.items()]
         return "\n".join(
             [
                 *assignments,
-                _PROLOGUE,
+                PROLOGUE,
+                *(f"unset {name}" for name in self.unset),
+                f'rk_tell HELLO "$(uname -n)" {job}',
+                _PLACE,
                 f"rk_json={self._json()}",
                 *(f"rk_text_{name}={self._shell_text(name)}" for name in _DIALECTS),
                 f"set -- {shlex.join(self.shell)}",
+                LOGIN_SHELL,
+                FRESH,
                 _BODY,
             ]
         )
+
+    def _ports(self) -> Sequence[int]:
+        return [self.info[name] for name in PORT_NAMES] if self.keep_ports else self.ports
 
     def _json(self) -> str:
         """The connection file's text as an sh word in which the ports are variables."""
@@ -167,22 +185,6 @@ def _field_variable(match: re.Match[str], info: Mapping[str, Any]) -> str:
     return re.sub(r'([\\`"$])', r"\\\1", str(info[name]))
 
 
-def bootstrap(text: str) -> tuple[str, bytes]:
-    """How the program gets to the far side.
-
-    Returns:
-        The command for the login shell over there, which bash, csh and fish read alike, and the
-        bytes to send to its standard input.
-    """
-    payload = text.encode("utf-8", "surrogateescape")
-    return bootstrap_command(str(len(payload))), payload
-
-
-def bootstrap_command(length: str) -> str:
-    """The command that reads a program of so many bytes from standard input, and runs it."""
-    return f"exec /bin/sh -c 'eval \"$(head -c {length})\"'"
-
-
 # For each family of shells: what it runs first, and what it runs after the pre-command.
 _DIALECTS = {
     # dash ends with SIGINT's status, whatever the kernel's was, unless it has a trap for it.
@@ -204,17 +206,10 @@ _DIALECTS = {
     ),
 }
 
-_PROLOGUE = r"""
-exec 2>&1
-umask 077
-# A terminal that goes away is noticed by reading; "trap :" unlike "trap ''" is not inherited.
-trap : HUP
-rk_tell() { printf '%s %s\n' "$rk_mark" "$*"; }
+_PLACE = r"""
+# Who reads the words notices that all is to end; "trap :" unlike "trap ''" is not inherited.
+trap : HUP TERM
 rk_fail() { rk_tell FAIL "$@"; exit 1; }
-unset JPY_PARENT_PID JPY_INTERRUPT_EVENT JPY_SESSION_NAME
-: "${TERM:=dumb}"
-export TERM
-rk_tell HELLO "$(uname -n)"
 
 case $rk_workdir in
   # Without write permission there the connection file could not be.
@@ -254,13 +249,6 @@ rk_shell_port=$1 rk_iopub_port=$2 rk_stdin_port=$3 rk_control_port=$4 rk_hb_port
 """
 
 _BODY = r"""
-if [ $# -eq 0 ]; then
-  case ${SHELL##*/} in
-    bash|zsh|ksh*|mksh|dash|sh|ash|fish) set -- "$SHELL" -l -i ;;
-    csh|tcsh) set -- "$SHELL" ;;
-    *) set -- /bin/sh -l -i ;;
-  esac
-fi
 case ${1##*/} in
   fish) rk_text=$rk_text_fish ;;
   csh|tcsh) rk_text=$rk_text_csh ;;
@@ -274,6 +262,7 @@ RK_END
   rm -f -- "$rk_file"
   rk_fail FILE
 }
+rk_tell COPY "${PWD%/}/$rk_name"
 # A kernel that was started anew under the same name has other ports, so its file is not ours.
 rk_remove_file() {
   [ "$(cat -- "$rk_file" 2>/dev/null)" != "$rk_json" ] || rm -f -- "$rk_file"
@@ -308,26 +297,44 @@ rk_setsid=$(command -v setsid) || set -m
 
 exec 3<&0 5>&1
 {
-  $rk_setsid /bin/sh -c 'echo $$ >&4; exec 4>&-; exec "$@"' sh "$@" -c "$rk_text" \
-    </dev/null 3<&- >&5 2>&1 5>&-
-  rk_status=$?
-  # csh, too, ends so after an interrupt that the kernel survived, and its traps are worse.
-  [ "$rk_status" != 130 ] || [ "$rk_text" != "$rk_text_csh" ] || rk_status=0
-  rk_remove_file
-  rk_tell EXIT $rk_status >&5
+  # Signals to all of a job are for the kernel, and to clean up after.
+  trap : HUP INT TERM
+  {
+    rk_fresh $rk_setsid /bin/sh -c 'echo KERNEL $$ >&4; exec 4>&-; exec "$@"' \
+      sh "$@" -c "$rk_text" </dev/null 2>&1 3<&- 5>&-
+    rk_status=$?
+    # csh, too, ends so after an interrupt that the kernel survived, and its traps are worse.
+    [ "$rk_status" != 130 ] || [ "$rk_text" != "$rk_text_csh" ] || rk_status=0
+    rk_remove_file
+    rk_tell EXIT $rk_status
+  } |
+    # A scheduler that kills all of the job but the kernel must not find the terminal held by it.
+    /bin/sh -c 'trap "" HUP INT TERM; echo RELAY $$ >&4; exec 4>&-; exec cat' >&5 3<&- 5>&-
 } 4>&1 | {
   exec >&5
-  read -r rk_group
+  trap '' INT
+  trap : HUP TERM
+  rk_group= rk_relay=
+  until [ -n "$rk_group" ] && [ -n "$rk_relay" ]; do
+    read -r rk_what rk_number || break
+    case $rk_what in
+      KERNEL) rk_group=$rk_number ;;
+      RELAY) rk_relay=$rk_number ;;
+    esac
+  done
   rk_tell START $rk_group $rk_ports
   rk_watch &
   while read -r rk_word <&3; do
     case $rk_word in
       INT) kill -INT "-$rk_group" ;;
       TERM) rk_end_kernel ;;
+      PING) rk_tell PONG ;;
       END) break ;;
     esac
   done
   rk_remove_file
   rk_end_kernel
-}
+  # What the kernel has left running may hold its other end.
+  kill -KILL "$rk_relay"
+} 2>/dev/null
 """

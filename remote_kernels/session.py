@@ -38,7 +38,7 @@ class Session:
             FileNotFoundError: there is no such program.
         """
         try:
-            self._child: pexpect.spawn[bytes] = pexpect.spawn(
+            child: pexpect.spawn[bytes] = pexpect.spawn(
                 command[0],
                 list(command[1:]),
                 env=None if env is None else dict(env),
@@ -49,12 +49,16 @@ class Session:
             )
         except pexpect.ExceptionPexpect as error:
             raise FileNotFoundError(str(error)) from None
-        self._child.delaybeforesend = None
         # We wait for conditions ourselves; pexpect's settings of these names do not reach the one
         # that sleeps, and its stubs lack it.
-        child: Any = self._child
-        child.ptyproc.delayafterclose = 0
-        child.ptyproc.delayafterterminate = 0
+        terminal: Any = child
+        terminal.ptyproc.delayafterclose = 0
+        terminal.ptyproc.delayafterterminate = 0
+        self._begin(child)
+
+    def _begin(self, child: Any) -> None:
+        self._child = child
+        self._child.delaybeforesend = None
         self._partial = b""
         self.exit_status: int | None = None
 
@@ -93,6 +97,15 @@ class Session:
             select.select([self._child.child_fd], [], [], left)
             self.read_lines()
 
+    def let_go(self) -> None:
+        """Leave the program to another process that holds the terminal, too."""
+        self.exit_status = 0
+        child: Any = self._child
+        # pexpect's objects end their programs when they are forgotten.
+        child.closed = True
+        if hasattr(child, "ptyproc"):
+            child.ptyproc.closed = True
+
     def close(self) -> None:
         """End the program, if it has not ended yet; its own clean-up is the far side's business."""
         # SIGHUP is what it would get from a terminal that is closed.
@@ -115,6 +128,30 @@ class Session:
             self.exit_status = 128 + self._child.signalstatus
         else:
             self.exit_status = self._child.exitstatus or 0
+
+
+class AdoptedSession(Session):
+    """A session whose program a process of ours started that is gone.
+
+    How the program ended cannot be learnt: ``exit_status`` is 255 then, as if its ssh had failed.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        """Take the session over.
+
+        Args:
+            descriptor: of the terminal's master side; it is ours from now on.
+        """
+        from pexpect.fdpexpect import fdspawn
+
+        self._begin(fdspawn(descriptor, timeout=None))
+
+    def close(self) -> None:
+        """Close the terminal: what runs in it gets a SIGHUP."""
+        self._child.close()
+
+    def _reap(self) -> None:
+        self.exit_status = 255
 
 
 def _prepare_child() -> None:

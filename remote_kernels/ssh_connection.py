@@ -6,7 +6,7 @@ import os
 import signal
 import stat
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from remote_kernels.errors import ForwardError
@@ -18,39 +18,31 @@ _GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SshForwards:
-    """Forwards from Jupyter's five ports to the kernel's, asked of the ssh that holds the session.
+    """Forwards from Jupyter's five ports to the kernel's, asked of an ssh that has logged in."""
 
-    ssh's ControlPath may be ours or, where the user's configuration has one, the user's: then the
-    connection outlives us, and the forwards have to be taken back.
-    """
-
-    def __init__(
-        self, program: Sequence[str], directory: Path, users_control_path: Callable[[], str]
-    ) -> None:
-        """Prepare to ask the ssh that holds the session.
+    def __init__(self, program: Sequence[str], socket: Path, *, shared: bool) -> None:
+        """Prepare to ask.
 
         Args:
             program: the ssh program.
-            directory: where ssh makes the socket if the user's configuration names no other place.
-            users_control_path: tells the place that the user's configuration names.
+            socket: of the ssh that has logged in (its ControlPath).
+            shared: it outlives us, so that the forwards have to be taken back.
         """
         self._program = list(program)
-        self._directory = directory
-        self._users_control_path = users_control_path
-        self._shared: Path | None = None
+        self._socket = socket
+        self._shared = shared
         self._forwards: list[str] = []
 
     def open(self, near: Sequence[str], far_ports: Sequence[int]) -> None:
         """Carry each of the near endpoints to a port of the far side's loopback.
 
         Raises:
-            ForwardError: a local port is taken, or ssh shares no connection.
+            ForwardError: a local port is taken.
         """
-        control_path = self._control_path()
         forwards: list[str] = []
         for endpoint, port in zip(near, far_ports, strict=True):
             forwards += ["-L", f"{endpoint}:127.0.0.1:{port}"]
-        failed = self._ask(control_path, "forward", forwards)
+        failed = self._ask("forward", forwards)
         if failed is not None:
             raise ForwardError(
                 "ssh could not open Jupyter's ports on this machine",
@@ -59,36 +51,44 @@ class SshForwards:
                 "start the kernel again for new ones",
             )
         self._forwards = forwards
-        if control_path.parent != self._directory:
-            self._shared = control_path
 
     def close(self) -> None:
         """Take the forwards back where the connection outlives us."""
-        if self._shared is not None and self._forwards:
-            self._ask(self._shared, "cancel", self._forwards)
+        if self._shared and self._forwards:
+            self._ask("cancel", self._forwards)
         self._forwards = []
 
-    def _control_path(self) -> Path:
-        for entry in os.scandir(self._directory):
-            if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
-                return Path(entry.path)
-        path = Path(self._users_control_path())
-        if not path.exists():
-            raise ForwardError(
-                "your ssh configuration keeps connections from being shared",
-                advice="remove 'ControlPath none' for this host from your ssh configuration",
-            )
-        return path
-
-    def _ask(self, control_path: Path, what: str, forwards: list[str]) -> list[str] | None:
+    def _ask(self, what: str, forwards: list[str]) -> list[str] | None:
         """What ssh said if it failed, else None."""
         # Without a configuration file: forwards that are configured there are not ours.
-        command = [*self._program, "-F", "none", "-S", str(control_path), "-O", what]
+        command = [*self._program, "-F", "none", "-S", str(self._socket), "-O", what]
         try:
             done = _run([*command, *forwards, "--", "kernel"])
         except subprocess.TimeoutExpired:
             return [f"no answer within {_PATIENCE:.0f} s"]
         return done.stderr.splitlines() if done.returncode else None
+
+
+def session_socket(directory: Path, session_command: Sequence[str]) -> Path:
+    """The socket of the ssh that holds the session.
+
+    Args:
+        directory: where ssh makes it if the user's configuration names no other place.
+        session_command: argv of that ssh, with "--" before the host.
+
+    Raises:
+        ForwardError: the user's configuration keeps it from making one.
+    """
+    for entry in os.scandir(directory):
+        if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+            return Path(entry.path)
+    path = Path(ssh_setting(session_command, "controlpath"))
+    if not path.exists():
+        raise ForwardError(
+            "your ssh configuration keeps connections from being shared",
+            advice="remove 'ControlPath none' for this host from your ssh configuration",
+        )
+    return path
 
 
 def ssh_setting(session_command: Sequence[str], keyword: str) -> str:

@@ -18,10 +18,12 @@ class Wakeups:
 
     Attributes:
         descriptors: to wait on.
+        jupyter_died: the end of the Jupyter server was among them.
     """
 
     def __init__(self) -> None:
         self.descriptors: list[Any] = []
+        self.jupyter_died = False
 
     def __enter__(self) -> Wakeups:
         self._read, self._write = os.pipe()
@@ -49,6 +51,7 @@ class Wakeups:
         signals = list(os.read(self._read, 1024)) if self._read in ready else []
         if self._parent is not None and self._parent in ready:
             self.descriptors.remove(self._parent)
+            self.jupyter_died = True
             signals.append(signal.SIGTERM)
         return signals
 

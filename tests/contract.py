@@ -181,7 +181,8 @@ def test_a_dead_kernel_ends_the_launcher_with_its_last_words(site: Site, tmp_pat
     # What ipykernel itself prints in its last moments goes to the notebook, or nowhere.
     command = IPYKERNEL.format(python=site.python) + " || { echo last words >&2; exit 3; }"
     with Kernel(add_kernel(site, kernel_cmd=command), tmp_path) as kernel:
-        kernel.client.execute("import os; os.abort()")
+        no_core = "import os, resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))"
+        kernel.client.execute(f"{no_core}; os.abort()")
         assert kernel.launcher_status(timeout=5) == 26
         assert "remote-kernels: the kernel ended with status 3." in kernel.stderr()
         assert "  said:  last words" in kernel.stderr()

@@ -180,3 +180,33 @@ class Kernel:
         """SIGKILL to the launcher alone."""
         os.kill(self.launcher.pid, signal.SIGKILL)
         self.launcher.wait()
+
+
+def failing(spec: str, directory: Path) -> tuple[int, str]:
+    """Exit code and standard error of a launcher that cannot start its kernel."""
+    kernel = Kernel(spec, directory)
+    kernel.start()
+    try:
+        status = kernel.launcher_status(timeout=50)
+        print(kernel.stderr())
+        return status, kernel.stderr()
+    finally:
+        kernel.__exit__(None, None, None)
+
+
+def assert_block(
+    stderr: str, sentence: str, stage: str, host: str | None, said: str | None
+) -> None:
+    """The block is the last thing, and complete."""
+    lines = stderr.splitlines()
+    start = max(n for n, line in enumerate(lines) if line.startswith("remote-kernels: "))
+    block = lines[start:]
+    assert block[0] == f"remote-kernels: {sentence}."
+    assert f"  stage: {stage}" in block
+    if host:
+        assert f"  host:  {host}" in block
+    if said:
+        assert any(line.startswith("  said:") and said in line for line in block), block
+    assert any(line.startswith("  try:   ") for line in block)
+    assert block[-1].startswith(("  log:   ", "  try:   "))
+    assert "Traceback" not in stderr

@@ -23,9 +23,11 @@ from remote_kernels.cli.params import (
 )
 from remote_kernels.errors import OptionsError, RemoteKernelsError
 from remote_kernels.interfaces import interface_named
+from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.kernelspecs import KernelSpec
 from remote_kernels.options import KernelOptions, option_of
-from remote_kernels.remote_script import bootstrap_command, refuse_secrets
+from remote_kernels.remote_script import refuse_secrets
+from remote_kernels.shell_text import bootstrap_command, receiver_command
 
 _ACTIONS = ("add", "edit", "show", "migrate", "delete")
 _PLACES = ("user", "system", "sys_prefix", "prefix")
@@ -145,16 +147,19 @@ def _checked(options: KernelOptions, *, aside: bool) -> KernelOptions:
 
 def _dry_run(request: Request, spec: KernelSpec, options: KernelOptions) -> None:
     interface = interface_named(options.interface)
-    command = None
-    if interface.runs:
-        # Both are new at each start.
-        directory, length = Path("PRIVATE_DIRECTORY"), "BYTES"
-        command = interface.session_command(options, directory, bootstrap_command(length))
+    # These are new at each start.
+    directory, start, job_command = Path("PRIVATE_DIRECTORY"), bootstrap_command("BYTES"), None
+    if issubclass(interface, Scheduler):
+        start = receiver_command()
+        settings = [f"{name}={value}" for name, value in interface.environment.items()]
+        name = interface.job_name(options, "TOKEN")
+        job_command = [*settings, *interface.job_command(options, name)]
+    command = interface.session_command(options, directory, start)
     if request.json:
-        where = str(spec.directory)
-        render.as_json({"directory": where, "kernel_json": spec.document, "command": command})
+        document = {"directory": str(spec.directory), "kernel_json": spec.document}
+        render.as_json({**document, "command": command, "job_command": job_command})
     else:
-        render.dry_run(spec, command, interface.name)
+        render.dry_run(spec, command, job_command)
 
 
 def _add(request: Request) -> int:
@@ -241,25 +246,8 @@ def _migrate(request: Request) -> int:
             render.say(f"The kernel ['{spec.name}'] has been moved over already.")
     if not theirs and not any(request.words):
         render.say("There are no kernels of remote_ikernel.")
-    if not any(request.words):
-        theirs = [spec for spec in theirs if not _left_to_remote_ikernel(spec)]
     status = _each(theirs, kernelspecs.migrate, "Migrated")
     return _not_found(request, unknown, "Could not find") or status
-
-
-def _left_to_remote_ikernel(spec: KernelSpec) -> bool:
-    """Whether this version could not start the kernel, so that only a name moves it over."""
-    try:
-        interface = interface_named(spec.options.interface)
-    except OptionsError:
-        # Migrating it says what is wrong.
-        return False
-    if not interface.runs:
-        render.say(
-            f"Left the kernel ['{spec.name}'] as it is: this version cannot start kernels of the "
-            f"interface {interface.name} yet."
-        )
-    return not interface.runs
 
 
 def _delete(request: Request) -> int:
@@ -319,9 +307,8 @@ def _action_params() -> list[click.Parameter]:
             multiple=True,
             alone=True,
             metavar="[NAME…]",
-            help="Let kernels that remote_ikernel added run by remote-kernels: these, or all that "
-            "this version can start. "
-            f"Their names stay; the old file is kept as {kernelspecs.BACKUP_NAME}.",
+            help="Let kernels that remote_ikernel added run by remote-kernels: these, or all of "
+            f"them. Their names stay; the old file is kept as {kernelspecs.BACKUP_NAME}.",
             **names,
         ),
     ]
@@ -371,8 +358,8 @@ def _output_params() -> list[click.Parameter]:
             group=group,
             new=True,
             is_flag=True,
-            help="With --add or --edit: print the kernel.json and the command that would start the "
-            "session; write nothing.",
+            help="With --add or --edit: print the kernel.json, the command that would start the "
+            "session, and the one that would ask a scheduler for the job; write nothing.",
         ),
         ManageOption(
             ["--json"],
@@ -383,7 +370,7 @@ def _output_params() -> list[click.Parameter]:
             "written_by (remote-kernels or remote_ikernel), interface, host, tunnel_hosts, options "
             "(those that differ from their defaults), add_command (a list of words) and problem "
             "(null, or why the options cannot be read). With --dry-run: an object with directory, "
-            "kernel_json and command (null if this version cannot start such kernels).",
+            "kernel_json, command, and job_command (null where no scheduler is asked for a job).",
         ),
     ]
 

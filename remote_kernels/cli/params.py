@@ -8,7 +8,7 @@ are spelled out here before click reads them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields
 from typing import Any
 
@@ -59,14 +59,18 @@ class ManageOption(click.Option):
         self.new = new
 
 
-def _cpus(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """A number of CPUs; below 1 is 1 as it always was, and nothing is the default."""
-    if value is None:
-        return None
-    try:
-        return max(1, int(value or 1))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a number.", ctx, param) from None
+def _number(least: int) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+    """Reads a number; what is below the default is the default as it always was, so is nothing."""
+
+    def read(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+        if value is None:
+            return None
+        try:
+            return max(least, int(value or least))
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not a number.", ctx, param) from None
+
+    return read
 
 
 def _of_field(declared: Field[Any], group: str) -> ManageOption:
@@ -78,12 +82,12 @@ def _of_field(declared: Field[Any], group: str) -> ManageOption:
         flags[0] = f"{flags[0]}/--no-{flags[0].removeprefix('--')}"
         settings["metavar"] = None
     elif isinstance(declared.default, int):
-        settings.update(type=str, callback=_cpus)
+        settings.update(type=str, callback=_number(declared.default))
     elif isinstance(declared.default, tuple):
         settings["multiple"] = True
     if declared.name == "interface":
         settings["shell_complete"] = complete_interfaces
-    return ManageOption(flags, group=group, **settings)
+    return ManageOption(flags, group=group, new=option.new, **settings)
 
 
 def kernel_params(group: str) -> list[click.Parameter]:

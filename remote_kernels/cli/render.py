@@ -154,21 +154,21 @@ def _facts(kernel: Shown) -> None:
     Console().print(table)
 
 
-def dry_run(spec: KernelSpec, command: Sequence[str] | None, interface: str) -> None:
-    """Print what would be written and what would be spawned.
+def dry_run(spec: KernelSpec, command: Sequence[str], job_command: Sequence[str] | None) -> None:
+    """Print what would be written and what would be run.
 
     Args:
         spec: that would be written.
-        command: that would be spawned; None if this version cannot.
-        interface: of the kernel.
+        command: that would be spawned.
+        job_command: that would be run in the session to ask for a job; None for no job.
     """
     click.echo(f"Would write {spec.directory / 'kernel.json'}:")
     click.echo(json.dumps(spec.document, indent=2, sort_keys=True))
-    if command is None:
-        click.echo(f"This version cannot start kernels of the interface {interface} yet.")
-    else:
-        click.echo(
-            "The kernel would be started through the following; BYTES, and PRIVATE_DIRECTORY where "
-            "ssh is used, are new at each start:"
-        )
-        click.echo(shlex.join(command))
+    click.echo(
+        "The kernel would be started through the following; BYTES, TOKEN, and PRIVATE_DIRECTORY "
+        "where ssh is used, are new at each start:"
+    )
+    click.echo(shlex.join(command))
+    if job_command is not None:
+        click.echo("In that session the scheduler would be asked for a job:")
+        click.echo(shlex.join(job_command))

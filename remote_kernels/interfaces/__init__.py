@@ -8,6 +8,9 @@ from typing import cast
 from remote_kernels.errors import OptionsError
 from remote_kernels.interfaces.base import Interface
 
+#: Other packages' entry points, each an :class:`Interface` under its name.
+ENTRY_POINTS = "remote_kernels.interfaces"
+
 # Names of classes, not classes: the launcher imports the one that it runs.
 _INTERFACES = {
     "local": "local:Local",
@@ -28,10 +31,23 @@ def interface_named(name: str | None) -> type[Interface]:
     """
     if name is None:
         raise OptionsError("interface must be specified")
-    try:
-        module, _, cls = _INTERFACES[name].partition(":")
-    except KeyError:
-        known = ", ".join(_INTERFACES)
-        raise OptionsError(f"Unknown interface {name}; there are {known}") from None
+    if name not in _INTERFACES:
+        return _somebody_elses(name)
+    module, _, cls = _INTERFACES[name].partition(":")
     found = getattr(import_module(f"remote_kernels.interfaces.{module}"), cls)
+    return cast("type[Interface]", found)
+
+
+def _somebody_elses(name: str) -> type[Interface]:
+    # It takes longer than all that a kernel of ours needs before its session.
+    from importlib.metadata import entry_points
+
+    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name not in others:
+        known = ", ".join([*_INTERFACES, *others])
+        raise OptionsError(f"Unknown interface {name}; there are {known}")
+    try:
+        found = others[name].load()
+    except Exception as error:  # whatever somebody else's module raises
+        raise OptionsError(f"the interface {name} ({others[name].value}): {error}") from error
     return cast("type[Interface]", found)

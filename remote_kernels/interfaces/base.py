@@ -1,17 +1,14 @@
-"""What an interface is: a name, what it can use, and how its session is started."""
+"""What an interface is: a name, what it can use, and the way there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shlex
 from pathlib import Path
 from typing import ClassVar
 
-from remote_kernels.errors import InterfaceCannotRunError, LoginError, OptionsError
-from remote_kernels.hosts import Host
+from remote_kernels.errors import OptionsError
 from remote_kernels.options import KernelOptions, given, option_of
-
-#: Name of the ssh configuration in the launcher's private directory.
-CONFIG_NAME = "ssh_config"
+from remote_kernels.way import Way
 
 
 class Interface:
@@ -22,16 +19,16 @@ class Interface:
         label: the beginning of the display name.
         name_part: what it puts into the kernel name; PBS never put anything.
         uses: fields of :class:`KernelOptions`, beside the general ones, that mean something to it.
-        runs: this version can start its kernels.
         carries: the kernel's sockets have to be carried; otherwise Jupyter reaches them itself.
+        terminal: the session needs a terminal over there.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     name_part: ClassVar[str]
     uses: ClassVar[frozenset[str]]
-    runs: ClassVar[bool] = False
     carries: ClassVar[bool] = True
+    terminal: ClassVar[bool] = False
 
     @classmethod
     def unusable(cls, options: KernelOptions) -> list[str]:
@@ -48,13 +45,22 @@ class Interface:
         """Refuse what cannot work, before anything is written.
 
         Raises:
-            OptionsError: an option is of no use here, or a host is no host.
+            OptionsError: an option is of no use here, or its value cannot be read.
         """
         for name in cls.unusable(options):
             flag = option_of(KernelOptions.__dataclass_fields__[name]).flags[0]
             raise OptionsError(f"the interface {cls.name} cannot use {flag}")
-        for text in (*options.tunnel_hosts, *([options.host] if options.host else [])):
-            Host.parse(text)
+        cls.way(options)
+        cls.shell(options)
+
+    @classmethod
+    def way(cls, options: KernelOptions) -> Way | None:
+        """The way to the machine on which the session begins; None for this machine.
+
+        Raises:
+            OptionsError: a host is no host, or ssh's arguments cannot be read.
+        """
+        return None
 
     @classmethod
     def shell(cls, options: KernelOptions) -> list[str]:
@@ -67,42 +73,29 @@ class Interface:
 
         Args:
             options: of the kernel.
-            directory: a private one; where ssh is used, :meth:`ssh_config` lies there.
-            bootstrap: the command for the login shell over there; empty for none.
+            directory: a private one; where ssh is used, its configuration lies there.
+            bootstrap: the command for the login shell over there.
         """
-        raise InterfaceCannotRunError(
-            f"this version can add kernels of the interface {cls.name}, but not start them",
-            advice="use the interface ssh, or a newer version",
-        )
-
-    @classmethod
-    def ssh_config(cls, options: KernelOptions, directory: Path) -> str | None:
-        """Text of the file CONFIG_NAME in that directory; None where ssh is not used."""
-        return None
-
-    @classmethod
-    def ssh_program(cls, options: KernelOptions) -> list[str]:
-        """The ssh to run."""
-        return ["ssh"]
-
-    @classmethod
-    def way(cls, options: KernelOptions) -> str | None:
-        """The host and the way there, for a person; None for this machine."""
-        return None
-
-    @classmethod
-    def login_error(
-        cls, options: KernelOptions, said: Sequence[str], real_name: Callable[[str], str]
-    ) -> LoginError:
-        """Why a login failed.
-
-        Args:
-            options: of the kernel.
-            said: the lines that were printed.
-            real_name: the host name that ssh's configuration gives to an alias.
-        """
-        return LoginError("the session ended before anything was run in it")
+        way = cls.way(options)
+        if way is None:
+            return ["/bin/sh", "-c", bootstrap]
+        return way.command(directory, bootstrap, terminal=cls.terminal)
 
 
-#: What every scheduler's interface can use.
-SCHEDULER_USES = frozenset({"launch_cmd", "cpus", "launch_args", "tunnel_hosts"})
+def words(text: str, flag: str) -> list[str]:
+    """The words of a command as a shell reads them.
+
+    Args:
+        text: the command.
+        flag: of the option, for the error.
+
+    Raises:
+        OptionsError: quotation marks are not paired, or a command is empty.
+    """
+    try:
+        found = shlex.split(text)
+    except ValueError as error:
+        raise OptionsError(f"{flag} cannot be read: {error}") from None
+    if not found and text:
+        raise OptionsError(f"{flag} is empty")
+    return found

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
-from remote_kernels.interfaces.base import Interface
+from remote_kernels.interfaces.base import Interface, words
 from remote_kernels.options import KernelOptions
 
 
@@ -16,7 +13,6 @@ class Local(Interface):
     label = "Local"
     name_part = "local"
     uses = frozenset({"launch_cmd", "launch_args"})
-    runs = True
     carries = False
 
     @classmethod
@@ -24,9 +20,7 @@ class Local(Interface):
         """The shell that runs the kernel command; empty for the login shell."""
         if options.launch_cmd is None:
             return []
-        return [*shlex.split(options.launch_cmd), *shlex.split(options.launch_args or "")]
-
-    @classmethod
-    def session_command(cls, options: KernelOptions, directory: Path, bootstrap: str) -> list[str]:
-        """What the launcher spawns; see :meth:`Interface.session_command`."""
-        return ["/bin/sh", "-c", bootstrap]
+        return [
+            *words(options.launch_cmd, "--launch-cmd"),
+            *words(options.launch_args or "", "--remote-launch-args"),
+        ]

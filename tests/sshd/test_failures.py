@@ -8,21 +8,9 @@ from pathlib import Path
 import pytest
 
 from bed import Bed, wait_until
-from frontend import IPYKERNEL, Kernel, Site, add_kernel
+from frontend import IPYKERNEL, Kernel, Site, add_kernel, assert_block, failing
 
 DIRECT = ["--interface=ssh", "--host=ada@far"]
-
-
-def failing(spec: str, directory: Path) -> tuple[int, str]:
-    """Exit code and standard error of a launcher that cannot start its kernel."""
-    kernel = Kernel(spec, directory)
-    kernel.start()
-    try:
-        status = kernel.launcher_status(timeout=50)
-        print(kernel.stderr())
-        return status, kernel.stderr()
-    finally:
-        kernel.__exit__(None, None, None)
 
 
 def site(bed: Bed, *options: str) -> Site:
@@ -33,24 +21,6 @@ def fails(
     bed: Bed, directory: Path, *options: str, kernel_cmd: str | None = None
 ) -> tuple[int, str]:
     return failing(add_kernel(site(bed, *options), kernel_cmd=kernel_cmd), directory)
-
-
-def assert_block(
-    stderr: str, sentence: str, stage: str, host: str | None, said: str | None
-) -> None:
-    """The block is the last thing, and complete."""
-    lines = stderr.splitlines()
-    start = max(n for n, line in enumerate(lines) if line.startswith("remote-kernels: "))
-    block = lines[start:]
-    assert block[0] == f"remote-kernels: {sentence}."
-    assert f"  stage: {stage}" in block
-    if host:
-        assert f"  host:  {host}" in block
-    if said:
-        assert any(line.startswith("  said:") and said in line for line in block), block
-    assert any(line.startswith("  try:   ") for line in block)
-    assert block[-1].startswith(("  log:   ", "  try:   "))
-    assert "Traceback" not in stderr
 
 
 # --- logging in ---------------------------------------------------------------------------------

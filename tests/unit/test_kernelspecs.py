@@ -72,6 +72,8 @@ def test_add(kernels: Path) -> None:
             "remote_kernels",
             "--interface",
             "ssh",
+            "--name",
+            "Python 3",
             "--host",
             "me@gpu",
             "--kernel_cmd",
@@ -80,7 +82,6 @@ def test_add(kernels: Path) -> None:
         ],
         "display_name": "SSH me@gpu Python 3",
         "language": "python",
-        "metadata": {"remote_kernels": {"name": "Python 3"}},
     }
     assert spec.options == replace(SSH, language="python")
 
@@ -115,7 +116,7 @@ def test_capitals_become_the_name_that_jupyter_knows(kernels: Path) -> None:
 def test_replacing_ours_keeps_what_people_added(kernels: Path) -> None:
     spec = add(replace(SSH, language="python", workdir="/old"), kernels)
     document = dict(spec.document)
-    document["metadata"] = {**document["metadata"], "supported_encryption": ["curve"]}
+    document["metadata"] = {"supported_encryption": ["curve"]}
     document["env"] = {"A": "1"}
     path = spec.directory / "kernel.json"
     path.write_text(json.dumps(document), encoding="utf-8")
@@ -126,7 +127,7 @@ def test_replacing_ours_keeps_what_people_added(kernels: Path) -> None:
     assert replaced
     written = json.loads(path.read_text(encoding="utf-8"))
     assert written == new.document
-    assert written["metadata"]["supported_encryption"] == ["curve"]
+    assert written["metadata"] == {"supported_encryption": ["curve"]}
     assert written["env"] == {"A": "1"}
     assert "language" not in written
     assert "/new" in written["argv"]
@@ -305,7 +306,8 @@ def test_migrate(kernels: Path) -> None:
     assert document["argv"][document["argv"].index("--precmd") + 1] == "module load {\\R}"
     assert document["display_name"] == "SSH gpu R"
     assert document["env"] == env
-    assert document["metadata"] == {"a": 1, "remote_kernels": {"name": "R"}}
+    assert document["argv"][document["argv"].index("--name") + 1] == "R"
+    assert document["metadata"] == {"a": 1}
     assert document["remote_ikernel_argv"] == ["x"]
     assert new.options == KernelOptions(
         interface="ssh",
@@ -317,6 +319,49 @@ def test_migrate(kernels: Path) -> None:
     )
     kernelspecs.remove(new)
     assert snapshot(kernels) == {"rik_ssh_gpu_r/kernel.js": b"mine"}
+
+
+@pytest.mark.parametrize("name", ["Python 3", "", "-n", "--", "~", "{cwd} $x", "Größe\n2"])
+def test_the_name_is_kept_as_it_was_given(kernels: Path, name: str) -> None:
+    options = replace(SSH, name=name)
+    if name == "--":
+        with pytest.raises(OptionsError, match="--name cannot be '--'"):
+            kernelspecs.planned(options, kernels)
+        return
+    add(options, kernels)
+    (found,) = kernelspecs.find([kernels])
+    by_hand = KernelSpec(found.directory, {**found.document, "display_name": "My box"})
+    assert found.options.name == by_hand.options.name == name
+
+
+def test_a_kernelspec_with_no_name_has_that_of_its_display_name(kernels: Path) -> None:
+    document = add(SSH, kernels).document
+    at = document["argv"].index("--name")
+    argv = document["argv"][:at] + document["argv"][at + 2 :]
+    assert KernelSpec(kernels / NAME, {**document, "argv": argv}).options.name == "Python 3"
+    by_hand = {**document, "argv": argv, "display_name": "My box"}
+    assert KernelSpec(kernels / NAME, by_hand).options.name == "My box"
+
+
+@pytest.mark.parametrize("interface", ["slurm", "sge", "sge_qrsh", "pbs", "lsf"])
+def test_migrate_a_kernel_of_a_scheduler(kernels: Path, interface: str) -> None:
+    words = ["--interface", interface, "--cpus", "4", "--pe", "mpi", "--tunnel-hosts", "gw", "me@x"]
+    words += ["--launch-cmd", "/opt/bin/run it", "--launch-args", "-l 'a b'"]
+    put_theirs(kernels, "rik_old", *words)
+    (spec,) = kernelspecs.find([kernels])
+    # remote_ikernel wrote a parallel environment for every interface.
+    assert kernelspecs.migrate(spec).options == KernelOptions(
+        interface=interface,
+        name="SSH gpu R",
+        launch_cmd="/opt/bin/run it",
+        pe="mpi" if interface.startswith("sge") else None,
+        cpus=4,
+        launch_args="-l 'a b'",
+        tunnel_hosts=("gw", "me@x"),
+        kernel_cmd="R --args {connection_file}",
+    )
+    (new,) = kernelspecs.find([kernels])
+    assert (new.name, new.display_name) == ("rik_old", "SSH gpu R")
 
 
 def test_migrate_drops_what_was_never_heeded(kernels: Path) -> None:

@@ -20,10 +20,12 @@ ROOT = Path(remote_kernels.__file__).parent
 FLOORS = (
     {"", "errors"},
     {
-        *("connection_file", "hosts", "kernel_log", "options"),
-        *("private_directory", "session", "ssh_connection", "wakeups"),
+        *("connection_file", "hosts", "kernel_log", "options", "private_directory"),
+        *("resources", "session", "shell_text", "ssh_connection", "wakeups"),
     },
-    {"interfaces", "remote_script"},
+    {"queue_script", "remote_script", "way"},
+    {"interfaces"},
+    {"allocation", "holding", "node_forwards"},
     {"kernelspecs", "launcher"},
     {"demo"},
     {"cli"},
@@ -44,7 +46,14 @@ ONLY_IN = {
     "subprocess": {"demo", "ssh_connection"},
 }
 
-INTERFACES_MAY_USE = {"", "errors", "hosts", "interfaces.base", "options"}
+INTERFACES_MAY_USE = {
+    *("", "errors", "hosts", "options", "resources", "shell_text", "way"),
+    *("interfaces.base", "interfaces.scheduler"),
+}
+# An interface builds commands and reads texts; it looks at no machine and starts nothing.
+INTERFACES_MAY_USE_OF_PYTHON = {
+    *("__future__", "collections.abc", "dataclasses", "pathlib", "re", "shlex", "typing"),
+}
 
 NOT_BEFORE_THE_SESSION = (
     *("asyncio", "asyncssh", "click", "jupyter_client", "jupyter_core"),
@@ -112,6 +121,16 @@ def test_an_interface_knows_no_other(name: str) -> None:
     assert set(ours(MODULES[name])) <= INTERFACES_MAY_USE
 
 
+def test_what_an_interface_is_does_not_know_schedulers() -> None:
+    assert "interfaces.scheduler" not in set(ours(MODULES["interfaces.base"]))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("interfaces.")])
+def test_an_interface_is_pure(name: str) -> None:
+    others = {found for found in imported(MODULES[name]) if top(found) != PACKAGE}
+    assert others <= INTERFACES_MAY_USE_OF_PYTHON
+
+
 @pytest.mark.parametrize("package", ONLY_IN)
 def test_who_may_use_it(package: str) -> None:
     users = {top(name) for name, path in MODULES.items() if package in map(top, imported(path))}
@@ -139,7 +158,12 @@ except Spawned:
 
 @pytest.mark.parametrize(
     ("options", "program"),
-    [(["--interface=ssh", "--host=gpu"], "ssh"), (["--interface=local"], "/bin/sh")],
+    [
+        (["--interface=ssh", "--host=gpu"], "ssh"),
+        (["--interface=local"], "/bin/sh"),
+        (["--interface=slurm"], "/bin/sh"),
+        (["--interface=sge", "--tunnel-hosts", "gate", "login", "--verbose"], "ssh"),
+    ],
 )
 def test_the_session_does_not_wait_for_imports(
     tmp_path: Path, options: list[str], program: str

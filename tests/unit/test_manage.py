@@ -18,11 +18,13 @@ from remote_kernels import __version__
 from remote_kernels.cli.manage import manage as manage_command
 from remote_kernels.cli.params import spelled_out
 from remote_kernels.options import KernelOptions
+from remote_kernels.shell_text import RECEIVER, receiver_command
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 LOCAL = ("--add", "--interface", "local", "--name", "My R", "--kernel_cmd", "R {connection_file}")
 SSH = ("--add", "-i", "ssh", "-x", "me@gpu", "-n", "Python 3", "-k", "python {connection_file}")
+SLURM = ("--add", "-i", "slurm", "-n", "Python 3", "-k", "python {connection_file}")
 THEIRS = {
     "argv": [
         *("/p", "-m", "remote_ikernel", "--interface", "ssh", "--host", "old"),
@@ -108,6 +110,8 @@ def test_words_are_spelled_out(words: list[str], wanted: list[str]) -> None:
         (["--tunnel-hosts"], "--tunnel-hosts needs a value"),
         (["--remote", "x"], "--remote-launch-args or --remote-precmd"),
         (["--s"], "--show or --system"),
+        # New options among themselves; beside old ones, these are meant.
+        (["--m", "x"], "--memory or --migrate"),
     ],
 )
 def test_words_that_are_refused(words: list[str], said: str) -> None:
@@ -196,6 +200,17 @@ def test_what_is_missing(manage: Run, kernels: Path, words: list[str], said: str
         ([*SSH, "--tunnel-hosts", "ok", "a,b"], "'a,b' is no host", 2),
         ([*SSH, "--interface", "telnet"], "Unknown interface telnet", 2),
         ([*SSH, "--cpus", "many"], "'many' is not a number", 2),
+        ([*SLURM, "--gpus", "many"], "'many' is not a number", 2),
+        ([*SLURM, "--host", "h"], "the interface slurm cannot use --host", 2),
+        ([*SLURM, "--pe", "smp"], "the interface slurm cannot use --pe", 2),
+        ([*SLURM, "--time", "4:00"], "--time '4:00' is no time: write H:MM:SS", 2),
+        ([*SLURM, "--launch-timeout", "soon"], "--launch-timeout 'soon' is no time", 2),
+        ([*SLURM, "--memory", "16"], "--memory '16' is no amount of memory: write 16G", 2),
+        ([*SLURM, "-t", "a b"], "'a b' is no host", 2),
+        ([*SLURM, "-i", "sge", "--gpus", "1"], "the interface sge cannot use --gpus", 2),
+        ([*LOCAL, "--time", "4h"], "the interface local cannot use --time", 2),
+        ([*SSH, "--memory", "1G"], "the interface ssh cannot use --memory", 2),
+        ([*SSH, "--launch-timeout", "4h"], "the interface ssh cannot use --launch-timeout", 2),
         ([*LOCAL, "--delete", "x"], "--add and --delete do not fit together", 2),
         ([*LOCAL, "--user", "--system"], "--user and --system do not fit together", 2),
         ([*LOCAL, "--json"], "--json is of use with --show or --dry-run only", 2),
@@ -219,6 +234,18 @@ def test_cpus_below_one_are_one_as_they_were(manage: Run, kernels: Path) -> None
     done = manage("--add", "-i", "slurm", "-n", "x", "-k", "y", "--cpus", "0")
     assert done.stdout == "Added kernel ['rik_slurm_x']: SLURM x.\n"
     assert "--cpus" not in document(kernels / "rik_slurm_x")["argv"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("gpus", ["0", "-1", ""])
+def test_gpus_below_one_are_none(manage: Run, kernels: Path, gpus: str) -> None:
+    assert manage(*SLURM, f"--gpus={gpus}").returncode == 0
+    assert "--gpus" not in document(kernels / "rik_slurm_python3")["argv"]  # type: ignore[operator]
+
+
+def test_what_a_job_is_asked_for_is_not_in_the_names(manage: Run) -> None:
+    words = ("--time", "4h", "--memory", "1G", "--gpus", "1", "--queue", "q", "--account", "a")
+    done = manage(*SLURM, *words, "--launch-timeout", "1h")
+    assert done.stdout == "Added kernel ['rik_slurm_python3']: SLURM Python 3.\n"
 
 
 def test_a_kernelspec_of_others_stays(manage: Run, kernels: Path) -> None:
@@ -289,10 +316,44 @@ def test_dry_run_is_what_is_written(manage: Run, kernels: Path) -> None:
     assert promised["command"][0] == "ssh"
 
 
-def test_dry_run_of_an_interface_that_cannot_run_yet(manage: Run) -> None:
-    words = (*LOCAL, "--interface", "slurm", "--dry-run")
-    assert "This version cannot start kernels of the interface slurm" in manage(*words).stdout
-    assert json.loads(manage(*words, "--json").stdout)["command"] is None
+def test_dry_run_of_a_job(manage: Run, kernels: Path) -> None:
+    words = ("-t", "gate", "me@login:2222", "--time", "90m", "--memory", "16G", "--gpus", "1")
+    words += ("--queue", "big one", "--remote-launch-args=-C 'a b'", "--dry-run")
+    data = json.loads(manage(*SLURM, *words, "--json").stdout)
+    assert data["kernel_json"]["display_name"] == "SLURM Python 3 (via gate me@login:2222)"
+    assert data["command"][:3] == ["ssh", "-F", "PRIVATE_DIRECTORY/ssh_config"]
+    way = ["-tt", "-J", "gate", "-p", "2222", "-l", "me", "--", "login"]
+    assert data["command"][-10:] == [*way, receiver_command()]
+    assert data["job_command"] == [
+        *("SLURM_OVERLAP=1", "srun", "--time=1:30:00", "--mem=16G", "--gres=gpu:1"),
+        *("--partition=big one", "-C", "a b", "--job-name=Python-3-TOKEN", "--pty"),
+        *("/bin/sh", "-c", RECEIVER),
+    ]
+    lines = manage(*SLURM, *words).stdout.splitlines()
+    assert shlex.split(lines[-1]) == data["job_command"]
+    assert lines[-2] == "In that session the scheduler would be asked for a job:"
+    assert shlex.split(lines[-3]) == data["command"]
+    assert not kernels.exists()
+
+
+def test_dry_run_of_a_job_from_the_login_host_itself(manage: Run) -> None:
+    data = json.loads(manage(*SLURM, "--dry-run", "--json").stdout)
+    assert data["command"] == ["/bin/sh", "-c", receiver_command()]
+
+
+@pytest.mark.parametrize("words", [SSH, LOCAL])
+def test_dry_run_without_a_job(manage: Run, words: tuple[str, ...]) -> None:
+    assert json.loads(manage(*words, "--dry-run", "--json").stdout)["job_command"] is None
+    done = manage(*words, "--dry-run").stdout
+    assert "scheduler" not in done
+    assert "BYTES" in done.splitlines()[-1]
+
+
+def test_edit_dry_run_of_a_job(manage: Run) -> None:
+    manage(*SLURM, "--time", "4h", "--gpus", "2")
+    words = ("--edit", "rik_slurm_python3", "--time", "", "--gpus", "0", "--queue", "gpu")
+    data = json.loads(manage(*words, "--dry-run", "--json").stdout)
+    assert data["job_command"][1:4] == ["srun", "--partition=gpu", "--job-name=Python-3-TOKEN"]
 
 
 # --- list and show -------------------------------------------------------------------------------
@@ -450,11 +511,23 @@ def test_edit(manage: Run, kernels: Path) -> None:
     assert done.stdout == f"Changed kernel ['{name}']: SSH other Python 3.\n"
     argv = document(kernels / name)["argv"]
     assert argv[3:] == [  # type: ignore[index]
-        *("--interface", "ssh", "--host", "other", "--verbose"),
+        *("--interface", "ssh", "--name", "Python 3", "--host", "other", "--verbose"),
         *("--kernel_cmd", "python {host_connection_file}", "{connection_file}"),
     ]
     manage("--edit", name, "--no-verbose")
     assert "--verbose" not in document(kernels / name)["argv"]  # type: ignore[operator]
+
+
+def test_edit_of_what_a_job_is_asked_for(manage: Run, kernels: Path) -> None:
+    given = ("--time", "4:00:00", "--memory", "512M", "--gpus", "2", "--queue", "q")
+    given += ("--account", "acc", "--launch-timeout", "10m")
+    manage(*SLURM, *given)
+    name = "rik_slurm_python3"
+    stored = ["--interface", "slurm", "--name", "Python 3"]
+    assert document(kernels / name)["argv"][3:-3] == [*stored, *given]  # type: ignore[index]
+    manage("--edit", name, "--gpus", "", "--time", "", "--queue", "other")
+    left = ["--memory", "512M", "--queue", "other", "--account", "acc", "--launch-timeout", "10m"]
+    assert document(kernels / name)["argv"][3:-3] == [*stored, *left]  # type: ignore[index]
 
 
 def test_edit_refuses_what_add_refuses(manage: Run, kernels: Path) -> None:
@@ -510,12 +583,13 @@ def test_one_that_cannot_be_migrated_does_not_keep_the_others(manage: Run, kerne
     assert done.stdout == "Migrated kernel ['rik_2']: SSH old R.\n"
 
 
-def test_kernels_that_cannot_run_yet_are_migrated_by_name_only(manage: Run, kernels: Path) -> None:
-    argv = ["/p", "-m", "remote_ikernel", "--interface", "slurm", "--kernel_cmd", "x", "{c}"]
-    directory = put(kernels / "rik_slurm", {"argv": argv, "display_name": "x"})
-    assert "Left the kernel ['rik_slurm'] as it is" in manage("--migrate").stdout
-    assert document(directory)["argv"][2] == "remote_ikernel"  # type: ignore[index]
-    assert "Migrated kernel ['rik_slurm']: x." in manage("--migrate", "rik_slurm").stdout
+@pytest.mark.parametrize("interface", ["slurm", "sge", "sge_qrsh", "pbs", "lsf"])
+def test_kernels_of_schedulers_are_migrated_with_the_others(
+    manage: Run, kernels: Path, interface: str
+) -> None:
+    argv = ["/p", "-m", "remote_ikernel", "--interface", interface, "--kernel_cmd", "x", "{c}"]
+    directory = put(kernels / "rik_old", {"argv": argv, "display_name": "x"})
+    assert manage("--migrate").stdout == "Migrated kernel ['rik_old']: x.\n"
     assert document(directory)["argv"][2] == "remote_kernels"  # type: ignore[index]
 
 

@@ -39,10 +39,17 @@ HOSTS = st.from_regex(r"[a-z][a-z0-9.@:]*", fullmatch=True)
 OPTIONS = st.builds(
     KernelOptions,
     interface=st.sampled_from(["local", "ssh", "slurm"]),
+    name=st.none() | TEXTS,
     host=st.none() | HOSTS,
     launch_cmd=st.none() | TEXTS,
     pe=st.none() | TEXTS,
     cpus=st.integers(1, 9999),
+    time=st.none() | TEXTS,
+    memory=st.none() | TEXTS,
+    gpus=st.integers(0, 9999),
+    queue=st.none() | TEXTS,
+    account=st.none() | TEXTS,
+    launch_timeout=st.none() | TEXTS,
     workdir=st.none() | TEXTS,
     precmd=st.none() | TEXTS,
     launch_args=st.none() | TEXTS,
@@ -81,10 +88,10 @@ def test_connection_file_is_named_by_one_element_only(options: KernelOptions) ->
 
 def test_a_new_field_reaches_the_launcher_with_no_other_edit() -> None:
     named = {f.name for f in fields(KernelOptions) if option_of(f).launcher_flag}
-    assert named | {"name", "language"} == {f.name for f in fields(KernelOptions)}
+    assert named | {"language"} == {f.name for f in fields(KernelOptions)}
 
 
-@pytest.mark.parametrize("field", ["workdir", "precmd", "launch_args", "kernel_cmd"])
+@pytest.mark.parametrize("field", ["name", "workdir", "precmd", "launch_args", "kernel_cmd"])
 def test_what_cannot_be_stored_is_refused(field: str) -> None:
     with pytest.raises(OptionsError, match="cannot be '--'"):
         to_argv(replace(KernelOptions(), **{field: "--"}))  # type: ignore[arg-type]
@@ -108,12 +115,18 @@ def test_what_remote_ikernel_stored_is_read(row: dict[str, Any]) -> None:
     assert connection_file == "{connection_file}"
 
 
+def test_a_name_may_be_empty() -> None:
+    argv = [*to_argv(KernelOptions(name="")), "file"]
+    assert from_argv(argv)[0].name == ""
+
+
 @pytest.mark.parametrize(
     "argv",
     [
         [],
         ["--interface", "ssh"],
         ["--cpus", "many", "file"],
+        ["--gpus", "", "file"],
         ["--unknown", "x", "file"],
         ["--inter", "ssh", "file"],
     ],

@@ -13,7 +13,8 @@ import pytest
 
 from remote_kernels.connection_file import PORT_NAMES
 from remote_kernels.errors import OptionsError
-from remote_kernels.remote_script import Script, bootstrap
+from remote_kernels.remote_script import Script
+from remote_kernels.shell_text import bootstrap
 
 MARK = "@rk-test"
 INFO: dict[str, Any] = {
@@ -118,7 +119,7 @@ def test_local_kernels_keep_their_ports(sh: list[str], home: Path) -> None:
 def test_says_what_happens_in_order(sh: list[str], home: Path) -> None:
     said = events(run_to_exit(sh, home, script("exit 7", precmd="true")))
     words = [line.split()[0] for line in said if not line.startswith("UP")]
-    assert words == ["HELLO", "START", "SHELL", "PRECMD", "EXIT"]
+    assert words == ["HELLO", "COPY", "START", "SHELL", "PRECMD", "EXIT"]
     assert said[-1] == "EXIT 7"
 
 

@@ -1,4 +1,4 @@
-"""The interface ``ssh`` without any ssh: the commands it builds, the texts it reads."""
+"""The way without any ssh: the commands it builds, the texts it reads, and what asks for it."""
 
 import shutil
 import subprocess
@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from remote_kernels import errors
-from remote_kernels.interfaces.ssh import Ssh, config_text
+from remote_kernels.hosts import Host
+from remote_kernels.interfaces.ssh import Ssh
 from remote_kernels.options import KernelOptions
+from remote_kernels.way import CONFIG_NAME, Way
 
 HERE = Path("/private")
 
@@ -31,6 +33,52 @@ def test_the_command() -> None:
     ]
 
 
+def test_what_holds_whatever_the_users_configuration_says() -> None:
+    found = Ssh.session_command(options(launch_args="-tt -o LogLevel=QUIET"), HERE, "START")
+    said = [found[n + 1] for n, word in enumerate(found) if word == "-o"]
+    # ssh takes the first -o of a name, and the last of -t and -T.
+    assert said == [
+        *("LogLevel=QUIET", "RemoteCommand=none", "ClearAllForwardings=yes"),
+        *("ControlMaster=auto", "LogLevel=INFO"),
+    ]
+    assert found.index("-T") > found.index("-tt")
+
+
+def test_the_command_of_another_program() -> None:
+    found = Ssh.session_command(options(launch_cmd="'/opt/my ssh' -4"), HERE, "START")
+    assert found[:4] == ["/opt/my ssh", "-4", "-F", "/private/ssh_config"]
+
+
+def test_a_terminal_over_there_is_asked_for_in_place_of_none() -> None:
+    found = Way(Host("host"), args=("-T",)).command(HERE, "START", terminal=True)
+    assert [word for word in found if word in ("-T", "-t", "-tt")] == ["-T", "-tt"]
+    assert found[-3:] == ["--", "host", "START"]
+
+
+def test_no_command_and_other_options() -> None:
+    found = Way(Host("host")).command(HERE, options=["A=b", "C=d"])
+    config = f"/private/{CONFIG_NAME}"
+    assert found == ["ssh", "-F", config, "-o", "A=b", "-o", "C=d", "-T", "--", "host"]
+
+
+def test_the_way_to_a_node_goes_through_the_host_as_the_same_user() -> None:
+    way = Way(
+        Host.parse("me@login:2222"), (Host("gw"),), ("ssh", "-4"), args=("-v",), users_config="x"
+    )
+    node = way.to_node("n1")
+    assert (node.host, node.gateways) == (Host("n1", "me"), (Host("gw"), way.host))
+    assert (node.program, node.args, node.users_config) == (way.program, way.args, "x")
+    assert str(node) == "me@n1 (via gw, me@login:2222)"
+    command = node.command(HERE)
+    assert command[command.index("-J") + 1] == "gw,me@login:2222"
+    assert "-p" not in command
+    assert command[-4:] == ["-l", "me", "--", "n1"]
+
+
+def test_a_way_for_a_person() -> None:
+    assert str(Way(Host.parse("me@host:22"))) == "me@host:22"
+
+
 @pytest.mark.parametrize(
     ("launch_args", "included", "left"),
     [
@@ -44,7 +92,7 @@ def test_the_users_configuration_comes_before_ours(
     launch_args: str, included: list[str], left: list[str]
 ) -> None:
     given = options(launch_args=launch_args)
-    lines = Ssh.ssh_config(given, HERE).splitlines()
+    lines = Ssh.way(given).config(HERE, can_ask=False).splitlines()
     assert [line for line in lines if line.startswith("Include")] == included
     assert lines.index("Host *") > max([lines.index(x) for x in included], default=0)
     command = Ssh.session_command(given, HERE, "")
@@ -56,7 +104,8 @@ def test_the_users_configuration_decides(tmp_path: Path) -> None:
     users = tmp_path / "users config"
     users.write_text("Host strict\n StrictHostKeyChecking yes\n ControlPath /mine\n")
     ours = tmp_path / "config"
-    ours.write_text(config_text(str(users), tmp_path, can_ask=False))
+    way = Way(Host("any"), users_config=str(users))
+    ours.write_text(way.config(tmp_path, can_ask=False))
 
     def settings(host: str) -> dict[str, str]:
         done = subprocess.run(
@@ -73,7 +122,10 @@ def test_the_users_configuration_decides(tmp_path: Path) -> None:
 
 
 def test_questions_are_allowed_where_somebody_answers() -> None:
-    assert "BatchMode" not in config_text(None, HERE, can_ask=True)
+    way = Way(Host("host"))
+    assert "BatchMode" not in way.config(HERE, can_ask=True)
+    # ssh takes the first value that it finds.
+    assert way.config(HERE, can_ask=False).startswith("BatchMode yes\n")
 
 
 REFUSALS = [
@@ -119,7 +171,7 @@ REFUSALS = [
 def test_what_ssh_prints_is_understood(
     said: list[str], cause: type[errors.RemoteKernelsError]
 ) -> None:
-    error = Ssh.login_error(options(), ["Welcome to host!", *said], str)
+    error = Ssh.way(options()).login_error(["Welcome to host!", *said], str)
     assert type(error) is cause
     assert "host" in error.sentence
 
@@ -127,21 +179,66 @@ def test_what_ssh_prints_is_understood(
 def test_the_gateway_is_named_by_the_users_own_name_for_it() -> None:
     given = options(tunnel_hosts=("first", "gw"))
     said = ["you@gw.example.org: Permission denied (publickey).", "Connection closed by UNKNOWN"]
-    error = Ssh.login_error(given, said, lambda name: f"{name}.example.org")
+    error = Ssh.way(given).login_error(said, lambda name: f"{name}.example.org")
     assert error.sentence == "the gateway gw failed: gw denied permission"
 
 
 def test_a_gateway_of_the_users_configuration_is_named() -> None:
     said = ["you@gw.example.org: Permission denied (publickey).", "Connection closed by UNKNOWN"]
-    error = Ssh.login_error(options(), said, str)
+    error = Ssh.way(options()).login_error(said, str)
     assert type(error) is errors.GatewayError
     assert error.sentence == "the gateway gw.example.org failed: gw.example.org denied permission"
 
 
 def test_a_host_and_a_gateway_of_one_name() -> None:
     given = options(host="me@localhost:19506", tunnel_hosts=("localhost",))
-    error = Ssh.login_error(given, ["me@localhost: Permission denied (publickey)."], str)
+    error = Ssh.way(given).login_error(["me@localhost: Permission denied (publickey)."], str)
     assert type(error) is errors.PermissionDeniedError
+
+
+@pytest.mark.parametrize(
+    ("gateways", "named"),
+    [(("first", "gw"), "first, gw"), ((), "the ProxyJump or ProxyCommand")],
+)
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            "channel 0: open failed: administratively prohibited: open failed",
+            "{gateway} does not forward connections to me@host",
+        ),
+        (
+            "channel 0: open failed: connect failed: No route to host",
+            "{gateway} could not reach the next host on the way to me@host",
+        ),
+        (
+            "stdio forwarding failed",
+            "{gateway} could not reach the next host on the way to me@host",
+        ),
+    ],
+)
+def test_a_gateway_that_leads_nowhere(
+    gateways: tuple[str, ...], named: str, said: str, sentence: str
+) -> None:
+    lines = [said, "Connection closed by UNKNOWN port 65535"]
+    error = Ssh.way(options(tunnel_hosts=gateways)).login_error(lines, str)
+    assert type(error) is errors.GatewayError
+    assert error.sentence == sentence.format(gateway=named)
+
+
+def test_a_node_is_told_from_the_login_host() -> None:
+    node = Way(Host.parse("me@login")).to_node("n1")
+    denied = node.login_error(["me@n1: Permission denied (publickey)."], str)
+    assert denied.sentence == "me@n1 denied permission"
+    assert type(denied) is errors.PermissionDeniedError
+    way_there = node.login_error(["me@login: Permission denied (publickey)."], str)
+    assert way_there.sentence == "the gateway me@login failed: me@login denied permission"
+
+
+@pytest.mark.parametrize("hosts", [{"host": "a b"}, {"tunnel_hosts": ("ok", "a,b")}])
+def test_what_is_no_host_is_refused(hosts: dict[str, object]) -> None:
+    with pytest.raises(errors.OptionsError, match="is no host"):
+        Ssh.check(options(**hosts))
 
 
 @pytest.mark.parametrize("field", ["launch_cmd", "launch_args"])

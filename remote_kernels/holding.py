@@ -1,0 +1,196 @@
+"""A job held for a moment after its kernel has ended, in case that Jupyter restarts the kernel.
+
+Jupyter does not say whether it ends a kernel for good: it starts the launcher anew with the same
+connection file, or removes that file. So a process of ours stays behind, holds the terminal of the
+session, and gives it to the launcher that comes; if none does, it gives the job back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2s
+from pathlib import Path
+from typing import Any, NoReturn
+
+from remote_kernels.private_directory import PrivateDirectory, base_directory
+
+#: Jupyter's restarter looks after a kernel every 3 s.
+PATIENCE = 8.0
+_RELEASE_PATIENCE = 10.0
+_ANSWER_PATIENCE = 2.0
+_LARGEST = 1 << 16
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a launcher needs to go on with a session.
+
+    Attributes:
+        mark: begins each line that our programs over there say.
+        node: the name of the node.
+        job: the job's id; empty if it is not known.
+        near: the endpoints that Jupyter connects to.
+        far_ports: the node's ports to which these are carried.
+    """
+
+    mark: str
+    node: str
+    job: str
+    near: Sequence[str]
+    far_ports: Sequence[int]
+
+
+def hold(
+    held: Held,
+    descriptors: Sequence[int],
+    connection_file: Path,
+    release: bytes,
+    log: Callable[[str], None],
+) -> None:
+    """Leave a process behind that holds the session; return when it does.
+
+    Args:
+        held: for the launcher that comes.
+        descriptors: the session's terminal first; all are handed over.
+        connection_file: that Jupyter wrote; when it goes, nobody comes.
+        release: is sent to the session so that it ends.
+        log: takes what becomes of it.
+    """
+    ready, tell = os.pipe()
+    if os.fork():
+        os.close(tell)
+        os.read(ready, 1)
+        os.close(ready)
+        return
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        _Holder(held, descriptors, connection_file, release, log).run(tell)
+    finally:
+        os._exit(0)
+
+
+class _Holder:
+    """The process that stays behind."""
+
+    def __init__(
+        self,
+        held: Held,
+        descriptors: Sequence[int],
+        connection_file: Path,
+        release: bytes,
+        log: Callable[[str], None],
+    ) -> None:
+        self._held = held
+        self._descriptors = descriptors
+        self._terminal = descriptors[0]
+        self._connection_file = connection_file
+        self._release = release
+        self._log = log
+
+    def run(self, tell: int) -> NoReturn:
+        """Wait for a launcher, and give the job back if none comes.
+
+        Args:
+            tell: descriptor to close when one may come.
+        """
+        place = PrivateDirectory()
+        try:
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(place.path / _name(self._connection_file)))
+                listener.listen()
+                os.close(tell)
+                taken = self._wait(listener)
+        finally:
+            place.remove()
+        if not taken:
+            self._give_back()
+        os._exit(0)
+
+    def _wait(self, listener: socket.socket) -> bool:
+        """Whether a launcher has taken the session over."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self._connection_file.exists():
+            watched: list[Any] = [listener, self._terminal]
+            ready = select.select(watched, [], [], 0.2)[0]
+            if listener in ready:
+                return self._hand_over(listener)
+            if self._terminal in ready and not self._drain():
+                return False
+        return False
+
+    def _hand_over(self, listener: socket.socket) -> bool:
+        with listener.accept()[0] as launcher:
+            launcher.settimeout(_ANSWER_PATIENCE)
+            near = json.loads(launcher.recv(_LARGEST))
+            if near != list(self._held.near):
+                self._log("the restarted kernel has other ports: the job cannot be used for it")
+                return False
+            text = json.dumps(asdict(self._held)).encode()
+            socket.send_fds(launcher, [text], list(self._descriptors))
+            # Its answer: what has been sent is lost if nobody takes it.
+            return launcher.recv(1) != b""
+
+    def _drain(self) -> bool:
+        """Throw away what the session says; whether it is still there."""
+        try:
+            return os.read(self._terminal, _LARGEST) != b""
+        except OSError:
+            return False
+
+    def _give_back(self) -> None:
+        self._log("giving the job back")
+        # An ssh that others go through ends only after these.
+        for descriptor in self._descriptors[1:]:
+            os.close(descriptor)
+        try:
+            os.write(self._terminal, self._release)
+        except OSError:
+            return
+        deadline = time.monotonic() + _RELEASE_PATIENCE
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([self._terminal], [], [], left)[0] and not self._drain():
+                return
+
+
+def take_over(connection_file: Path, near: Sequence[str]) -> tuple[Held, list[int]] | None:
+    """The session of the kernel that was described by this connection file before.
+
+    Args:
+        connection_file: that Jupyter wrote.
+        near: the endpoints that Jupyter connects to.
+
+    Returns:
+        What to go on with, and the descriptors; None if nothing is held, or for other endpoints.
+    """
+    for path in base_directory().glob(f"rk-*-*/{_name(connection_file)}"):
+        status = path.parent.lstat()
+        # In /tmp anybody can make such a directory, and we are about to send a key.
+        if status.st_uid != os.getuid() or status.st_mode & 0o077:
+            continue
+        try:
+            with socket.socket(socket.AF_UNIX) as holder:
+                holder.settimeout(_ANSWER_PATIENCE)
+                holder.connect(str(path))
+                holder.sendall(json.dumps(list(near)).encode())
+                text, descriptors, _, _ = socket.recv_fds(holder, _LARGEST, 4)
+                if descriptors:
+                    holder.sendall(b"!")
+                    return Held(**json.loads(text)), descriptors
+        except OSError:
+            # It has just given up.
+            continue
+    return None
+
+
+def _name(connection_file: Path) -> str:
+    digest = blake2s(os.fsencode(connection_file.absolute()), digest_size=8)
+    return f"held-{digest.hexdigest()}"

@@ -1,0 +1,103 @@
+"""What our programs over there share: how they get there, and sh text that several need."""
+
+from __future__ import annotations
+
+#: What the receiver says when it waits for a program.
+READY = "@rk-ready"
+
+# It may be typed into any login shell, hence no "!", no backslash and no single quotation mark in
+# it; its echo does not look like READY. A terminal that is not raw would echo the program, change
+# its line ends and cut its lines at 4095 bytes. The program is one line, since bash reads ahead
+# what has arrived at a terminal, and only its own next read finds that. A scheduler that ends a job
+# sends SIGTERM first, many of them to this process alone (Slurm with cgroups); a shell hears it
+# only while it waits.
+RECEIVER = (
+    "trap : HUP INT; stty raw -echo; exec 3<&0; "
+    'trap "trap : TERM; rk_word=QUIT; kill -TERM 0" TERM; echo @rk-"ready"; '
+    'while read -r rk_word rk_line; do case $rk_word in "") continue ;; '
+    # In no subshell: of a terminal that goes away the kernel tells the first process only, and all
+    # others when that has ended of it.
+    'LAST) trap - HUP; eval "$(printf %b "$rk_line")"; break ;; '
+    'RUN) rk_text=$(printf %b "$rk_line"); (eval "$rk_text") <&3 & until wait; do :; done ;; esac; '
+    'case $rk_word in QUIT) break ;; esac; echo @rk-"ready"; done'
+)
+
+
+def receiver_command() -> str:
+    """The receiver as a command that bash, csh and fish read alike."""
+    return f"exec /bin/sh -c '{RECEIVER}'"
+
+
+#: Sent to a receiver that waits, it ends.
+QUIT = b"QUIT\n"
+
+
+def to_receiver(program: str, *, last: bool = False) -> bytes:
+    """What a receiver on a terminal has to be sent so that it runs a program.
+
+    Args:
+        program: of sh.
+        last: after it the receiver ends, too; otherwise it says READY again.
+    """
+    line = program.replace("\\", "\\\\").replace("\n", "\\n")
+    word = "LAST" if last else "RUN"
+    # First an end for what may stand there: zsh's own keyboard mode makes a line typed too much
+    # end otherwise.
+    return as_bytes(f"\n{word} {line}\n")
+
+
+def as_bytes(program: str) -> bytes:
+    """A program's text as it is sent."""
+    return program.encode("utf-8", "surrogateescape")
+
+
+def bootstrap(program: str) -> tuple[str, bytes]:
+    """How a program gets to the far side of a session that has no terminal.
+
+    Returns:
+        The command for the login shell over there, which bash, csh and fish read alike, and the
+        bytes to send to its standard input.
+    """
+    payload = as_bytes(program)
+    return bootstrap_command(str(len(payload))), payload
+
+
+def bootstrap_command(length: str) -> str:
+    """The command that reads a program of so many bytes from standard input, and runs it."""
+    return f"exec /bin/sh -c 'eval \"$(head -c {length})\"'"
+
+
+#: Says a line that nobody else can say; what Jupyter gave to us is not for what we start.
+PROLOGUE = r"""
+exec 2>&1
+umask 077
+rk_tell() { printf '%s %s\n' "$rk_mark" "$*"; }
+unset JPY_PARENT_PID JPY_INTERRUPT_EVENT JPY_SESSION_NAME
+: "${TERM:=dumb}"
+export TERM
+"""
+
+#: Puts the login shell's argv into "$@" if that is empty.
+LOGIN_SHELL = r"""
+if [ $# -eq 0 ]; then
+  case ${SHELL##*/} in
+    bash|zsh|ksh*|mksh|dash|sh|ash|fish) set -- "$SHELL" -l -i ;;
+    csh|tcsh) set -- "$SHELL" ;;
+    *) set -- /bin/sh -l -i ;;
+  esac
+fi
+"""
+
+#: Runs a command with SIGINT as it is by default: sh ignores it in all that it puts into the
+#: background, cannot undo that, and some kernels leave it so.
+FRESH = r"""
+rk_fresh() {
+  if env --default-signal=INT true 2>/dev/null; then
+    env --default-signal=INT,QUIT "$@"
+  elif command -v perl >/dev/null; then
+    perl -e '$SIG{INT} = $SIG{QUIT} = "DEFAULT"; exec @ARGV' "$@"
+  else
+    "$@"
+  fi
+}
+"""

@@ -1,0 +1,207 @@
+"""The way to a host by the user's own ssh, with the user's own configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from remote_kernels import errors
+from remote_kernels.errors import LoginError
+from remote_kernels.hosts import Host
+
+#: Name of the ssh configuration in the launcher's private directory.
+CONFIG_NAME = "ssh_config"
+
+# Said on the command line, so that they hold whatever the user's configuration says:
+_OURS = (
+    # our command takes the place of one that is configured (as in "RemoteCommand tmux"),
+    "RemoteCommand=none",
+    # a forward that belongs to a person's own logins would be refused to the second kernel,
+    "ClearAllForwardings=yes",
+    # the forwards of this kernel are asked for once its ports are known (ssh -O forward),
+    "ControlMaster=auto",
+    # and what ssh says is what the person gets to read.
+    "LogLevel=INFO",
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A host and how ssh gets there.
+
+    Attributes:
+        host: that is logged in to.
+        gateways: to go through, the nearest first.
+        program: the ssh to run.
+        args: further arguments of it.
+        users_config: the configuration file that was named instead of the user's own; "none" for
+            no file.
+    """
+
+    host: Host
+    gateways: tuple[Host, ...] = ()
+    program: tuple[str, ...] = ("ssh",)
+    args: tuple[str, ...] = ()
+    users_config: str | None = None
+
+    def __str__(self) -> str:
+        """The host and the way there, for a person."""
+        return f"{self.host} (via {_names(self.gateways)})" if self.gateways else str(self.host)
+
+    def to_node(self, name: str) -> Way:
+        """The way on to a machine that only this host knows, as the same user.
+
+        Args:
+            name: of that machine.
+        """
+        return replace(self, host=Host(name, self.host.user), gateways=(*self.gateways, self.host))
+
+    def command(
+        self,
+        directory: Path,
+        command: str = "",
+        *,
+        terminal: bool = False,
+        options: Sequence[str] = _OURS,
+    ) -> list[str]:
+        """Argv of the ssh.
+
+        Args:
+            directory: in which :meth:`config` lies under CONFIG_NAME.
+            command: for the login shell over there.
+            terminal: it gets one over there.
+            options: said with -o.
+        """
+        host = self.host
+        return [
+            *self.program,
+            "-F",
+            str(directory / CONFIG_NAME),
+            *self.args,
+            *(part for option in options for part in ("-o", option)),
+            # Last, since it outweighs any -t of the person's.
+            "-tt" if terminal else "-T",
+            *(["-J", ",".join(map(str, self.gateways))] if self.gateways else []),
+            *(["-p", str(host.port)] if host.port is not None else []),
+            *(["-l", host.user] if host.user is not None else []),
+            "--",
+            host.name,
+            *([command] if command else []),
+        ]
+
+    def config(self, directory: Path, *, can_ask: bool) -> str:
+        """An ssh configuration: the user's own, with our defaults where that says nothing.
+
+        ssh takes the first value that it finds. A file, unlike options on the command line, holds
+        for gateways as well.
+
+        Args:
+            directory: in which the shared connection's socket is made.
+            can_ask: somebody answers ssh's questions (SSH_ASKPASS is set).
+        """
+        lines = [] if can_ask else ["BatchMode yes"]
+        if self.users_config is None:
+            lines += ["Include ~/.ssh/config", "Include /etc/ssh/ssh_config"]
+        elif self.users_config != "none":
+            # ssh would look for a relative path of an Include in ~/.ssh.
+            lines += [f'Include "{Path(self.users_config).expanduser().absolute()}"']
+        lines += [
+            "Host *",
+            "    StreamLocalBindUnlink yes",
+            "    StrictHostKeyChecking accept-new",
+            "    ConnectTimeout 30",
+            "    ServerAliveInterval 15",
+            "    ServerAliveCountMax 4",
+            f'    ControlPath "{directory}/%C"',
+        ]
+        return "\n".join(lines) + "\n"
+
+    def login_error(self, said: Sequence[str], real_name: Callable[[str], str]) -> LoginError:
+        """Why a login failed, from what ssh printed.
+
+        Args:
+            said: the lines that were printed.
+            real_name: the host name that ssh's configuration gives to an alias.
+        """
+        host = self.host
+        for cls, pattern, sentence in _REFUSALS:
+            found = next((m for line in said if (m := re.search(pattern, line))), None)
+            if found is None:
+                continue
+            name = found.groupdict().get("host")
+            if name and name not in (host.name, real_name(host.name)):
+                known = (g for g in self.gateways if name in (g.name, real_name(g.name)))
+                gateway = next(known, None)
+                # Not one of --tunnel-hosts: a ProxyJump of the person's configuration.
+                failed = sentence.format(host=gateway or name)
+                return errors.GatewayError(f"the gateway {gateway or name} failed: {failed}")
+            if cls is errors.GatewayError:
+                gateways = _names(self.gateways) or "the ProxyJump or ProxyCommand"
+                return cls(sentence.format(host=host, gateway=gateways))
+            return cls(sentence.format(host=host))
+        return LoginError(f"the login to {host} failed")
+
+
+def _names(gateways: Sequence[Host]) -> str:
+    return ", ".join(str(gateway) for gateway in gateways)
+
+
+# What OpenSSH prints (texts of 7.4 to 10.0), the most telling first: a changed key is followed by
+# "Host key verification failed", a gateway's failure by "Connection closed by UNKNOWN".
+_REFUSALS: tuple[tuple[type[LoginError], str, str], ...] = (
+    (
+        errors.HostKeyChangedError,
+        r"Host key for \[?(?P<host>[^\s\]]+)\]?(?::\d+)? has changed",
+        "the host key of {host} has changed",
+    ),
+    (
+        errors.HostKeyUnknownError,
+        r"No .* host key is known for \[?(?P<host>[^\s\]]+)\]?",
+        "the host key of {host} is not known",
+    ),
+    (
+        errors.HostKeyUnknownError,
+        r"Host key verification failed",
+        "the host key of {host} is not known",
+    ),
+    (
+        errors.HostUnknownError,
+        r"Could not resolve hostname (?P<host>\S+?): |hostname contains invalid characters",
+        "no machine named {host} is known",
+    ),
+    (
+        errors.HostRefusedError,
+        r"connect to (?:host (?P<host>\S+)|address \S+) port \d+: Connection refused",
+        "{host} refused the connection",
+    ),
+    (
+        errors.HostUnreachableError,
+        r"connect to (?:host (?P<host>\S+)|address \S+) port \d+: "
+        r"(?:Connection timed out|Operation timed out|No route to host|Network is unreachable)|"
+        r"Connection timed out during banner exchange|Connection to \S+ port \d+ timed out",
+        "{host} could not be reached",
+    ),
+    (
+        errors.GatewayError,
+        r"open failed: administratively prohibited|open failed: unknown channel type",
+        "{gateway} does not forward connections to {host}",
+    ),
+    (
+        errors.GatewayError,
+        r"open failed: connect failed|stdio forwarding failed",
+        "{gateway} could not reach the next host on the way to {host}",
+    ),
+    (
+        errors.PermissionDeniedError,
+        r"(?:\S+@(?P<host>\S+): )?Permission denied \(|Too many authentication failures|"
+        r"Received disconnect from \S+ port \d+:2: Too many",
+        "{host} denied permission",
+    ),
+    (
+        errors.HostUnreachableError,
+        r"Connection (?:closed|reset) by|kex_exchange_identification|banner exchange",
+        "{host} closed the connection",
+    ),
+)
