@@ -1,4 +1,7 @@
-"""README and guide say what the program does: every command of ours in them is run."""
+"""README and guide say what the program does: every command of ours in them is run.
+
+Pages on machines that the bed has are followed there as a reader would, up to a kernel that runs.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pexpect
 import pytest
+
+from bed import Bed
+from remote_kernels.interfaces import interface_named
+from remote_kernels.interfaces.scheduler import Scheduler
+from remote_kernels.options import KernelOptions
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -95,3 +105,213 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_readme_names_every_page_of_the_guide() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in sorted(GUIDE - {"README.md"}) if f"({name})" not in readme] == []
+
+
+# --- what the schedulers are asked ----------------------------------------------------------------
+
+ROW = re.compile(r"^\| `(--.*?)` \| `(.*?)` \|$", re.MULTILINE)
+# Which tables a page has, in their order.
+TABLES = {"slurm": ["slurm"], "grid-engine": ["sge"], "pbs-and-lsf": ["pbs", "lsf"]}
+
+
+def options_of(text: str) -> dict[str, Any]:
+    """The fields of KernelOptions for some flags."""
+    words = shlex.split(text)
+    found: dict[str, Any] = {}
+    for flag, value in zip(words[::2], words[1::2], strict=True):
+        name = flag.strip("-").replace("-", "_").replace("remote_launch", "launch")
+        found[name] = int(value) if name in ("cpus", "gpus") else value
+    return found
+
+
+@pytest.mark.parametrize("page", TABLES)
+def test_the_tables_say_what_is_asked(page: str) -> None:
+    text = (ROOT / f"docs/guide/{page}.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| option \|.*\n\|---\|---\|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    for name, table in zip(TABLES[page], tables, strict=True):
+        scheduler = interface_named(name)
+        assert issubclass(scheduler, Scheduler)
+        asked = {"interface": name, "name": "x"}
+        plain = scheduler.job_command(KernelOptions(**asked), "x")
+        rows = ROW.findall(table)
+        assert len(rows) == len(table.splitlines())
+        for flags, words in rows:
+            command = scheduler.job_command(KernelOptions(**asked, **options_of(flags)), "x")
+            at = next(n for n, word in enumerate(command) if word != plain[n])
+            given = command[at : at + len(command) - len(plain)]
+            assert given == shlex.split(words), flags
+
+
+# --- as a reader does it --------------------------------------------------------------------------
+
+# What stands in the pages for machines of the reader's, and which the bed has.
+MACHINES = {
+    "me@gateway.example.org:2222": "gina@gw1",
+    "me@gateway.example.org": "gina@gw1",
+    "me@frontend": "gina@gw2",
+    "me@login.example.org": "ada@login",
+    "login.example.org": "login",
+    "me@node7": "ada@inner",
+    "node7": "inner",
+    "User me": "User ada",
+}
+# The one machine that wants a code is another one.
+WITH_CODE = {"me@login.example.org": "ada@far", "login.example.org": "far"}
+
+# What the reader's own configuration says of these machines.
+CONFIG = """
+Host login
+    ProxyJump gina@gw1
+Host *
+    StrictHostKeyChecking accept-new
+"""
+
+
+class Reader:
+    """Somebody who follows a page, with the names of their own machines."""
+
+    def __init__(self, page: str, machines: dict[str, str]) -> None:
+        text = (ROOT / f"docs/guide/{page}").read_text(encoding="utf-8")
+        # Names of kernels are made of those of machines.
+        known = {re.sub(r"\W", "_", k): re.sub(r"\W", "_", v) for k, v in machines.items()}
+        names = known | machines
+        pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        self._text = re.sub(pattern, lambda found: names[found[0]], text)
+
+    def blocks(self, language: str) -> list[str]:
+        """The page's code blocks of one language."""
+        return [text for found, text in BLOCK.findall(self._text) if found == language]
+
+    def configure_ssh(self) -> None:
+        """Put what the page says into the reader's ssh configuration."""
+        found = [text for text in self.blocks("text") if text.startswith("Host ")]
+        (Path.home() / ".ssh/config").write_text("".join(found) + CONFIG)
+
+    def block(self, beginning: str) -> str:
+        """The first shell block that begins so."""
+        return next(text for text in self.blocks("shell") if text.startswith(beginning))
+
+    def run(self, block: str, **variables: str) -> str:
+        """Run a shell block; what it prints."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block],
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        print(block, done.stdout, done.stderr)
+        assert done.returncode == 0
+        return done.stdout
+
+    def try_it(self) -> str:
+        """Do all that our own blocks say, up to the first kernel; what that kernel prints."""
+        for block in self.blocks("shell"):
+            if block.startswith("remote-kernels "):
+                told = self.run(block)
+                assert told in self._text
+            elif "| jupyter run " in block:
+                return self.run(block)
+        raise AssertionError("the page starts no kernel")
+
+
+@pytest.fixture
+def kernels(bed: Bed, nothing_remains: None, jupyter: None) -> Iterator[None]:
+    """The environment ``~/kernels`` that the pages take for granted, wherever ada is."""
+    environment = str(Path(bed.far_python).parents[1])
+    homes = (bed.login, bed.far, bed.inner)
+    for machine in homes:
+        machine.run(["ln", "-s", environment, "kernels"], user="ada")
+    yield
+    for machine in homes:
+        machine.run(["rm", "kernels"], user="ada")
+
+
+def node_of(page: str) -> str:
+    """Where the first kernel of a page runs."""
+    reader = Reader(page, MACHINES)
+    reader.configure_ssh()
+    return reader.try_it().strip()
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_kernel_behind_the_gateways(bed: Bed) -> None:
+    assert node_of("gateways.md") == "inner"
+    assert [m.logins() for m in (bed.gw1, bed.gw2, bed.inner)] == [["gina"], ["gina"], ["ada"]]
+
+
+@pytest.mark.usefixtures("slurm", "kernels")
+def test_a_kernel_in_a_job_of_slurm() -> None:
+    assert node_of("slurm.md") in ("n1", "n2")
+
+
+@pytest.mark.usefixtures("gridengine", "kernels")
+def test_a_kernel_in_a_job_of_grid_engine() -> None:
+    assert node_of("grid-engine.md") in ("n1", "n2")
+
+
+CHECK_CODE = """\
+#!/bin/sh
+read -r code
+echo "$code" >> /run/code/asked
+[ "$code" = 123456 ]
+"""
+PAM = """\
+auth required pam_exec.so expose_authtok /run/code/check
+auth required pam_permit.so
+account required pam_permit.so
+session required pam_permit.so
+"""
+
+
+@pytest.fixture
+def codes(bed: Bed) -> Iterator[str]:
+    """The machine ``far`` wants a code after the key; the path of those that it was given."""
+    run = bed.far.run
+    run(["mkdir", "/run/code"])
+    run(["tee", "/run/code/pam"], input=PAM)
+    run(["tee", "/run/code/check"], input=CHECK_CODE)
+    run(["touch", "/run/code/asked"])
+    run(["chmod", "755", "/run/code/check"])
+    run(["mount", "--bind", "/run/code/pam", "/etc/pam.d/sshd"])
+    methods = "AuthenticationMethods publickey,keyboard-interactive"
+    try:
+        with bed.far.sshd("UsePAM yes", "KbdInteractiveAuthentication yes", methods):
+            yield "/run/code/asked"
+    finally:
+        run(["umount", "/etc/pam.d/sshd"])
+        run(["rm", "-r", "/run/code"])
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_login_that_asks_for_a_code(bed: Bed, codes: str, tmp_path: Path) -> None:
+    def asked() -> list[str]:
+        return bed.far.read(codes).split()
+
+    reader = Reader("login-code.md", WITH_CODE)
+    reader.configure_ssh()
+    by_hand = pexpect.spawn("bash", ["-c", reader.block("ssh ada@far")], timeout=20)
+    by_hand.expect("Password: ")
+    by_hand.sendline("123456")
+    by_hand.expect(pexpect.EOF)
+    by_hand.close()
+    assert by_hand.exitstatus == 0
+    reader.run(reader.block("ssh -O check"))
+    assert asked() == ["123456"]
+    assert reader.try_it() == "far\n"
+    assert asked() == ["123456"]
+    assert bed.far.sshd_log().count("\nAccepted keyboard-interactive/pam for ada ") == 1
+    reader.run(reader.block("ssh -O exit"))
+
+    try_it = reader.block("echo ")
+    with pytest.raises(AssertionError):
+        reader.run(try_it)
+    assert asked() == ["123456"]
+
+    window = tmp_path / "window"
+    window.write_text("#!/bin/sh\necho 123456\n")
+    window.chmod(0o755)
+    assert reader.run(try_it, SSH_ASKPASS=str(window)) == "far\n"
+    assert asked() == ["123456", "123456"]
+    reader.run(reader.block("ssh -O exit"))
