@@ -13,7 +13,7 @@ from remote_kernels.interfaces.scheduler import Job, Scheduler
 from remote_kernels.options import KernelOptions
 from remote_kernels.queue_script import QueueScript
 from remote_kernels.resources import seconds
-from remote_kernels.shell_text import READY, to_receiver
+from remote_kernels.shell_text import READY, RECEIVER, receiver_command, to_receiver
 
 # What is sent to Grid Engine's session before the shell over there runs ends it. So we wait for a
 # first output, and a little more, for a prompt comes in pieces; a shell may also have none.
@@ -89,9 +89,11 @@ class Allocation:
 
     @property
     def command(self) -> str:
-        """The scheduler's command as a person would type it."""
+        """The scheduler's command for a person; the program that it runs stands as dots."""
         settings = [f"{k}={shlex.quote(v)}" for k, v in self.interface.environment.items()]
-        return " ".join([*settings, shlex.join(self._command)])
+        ours = (RECEIVER, receiver_command())
+        words = ["…" if word in ours else shlex.quote(word) for word in self._command]
+        return " ".join([*settings, *words])
 
     @property
     def over(self) -> bool:
@@ -199,7 +201,7 @@ class Allocation:
             self._warn(
                 f"remote-kernels: {job}: it can never start as it was asked for.\n"
                 f"  ran:   {self.command}\n"
-                "  try:   interrupt or shut down the kernel, and ask for less or another --queue"
+                "  try:   shut down the kernel, and ask for less or for another --queue"
             )
 
     # --- what time brings -----------------------------------------------------------------------
@@ -249,7 +251,9 @@ class Allocation:
             self.command_status == 126 and any("ermission denied" in line for line in said)
         ):
             error: RemoteKernelsError = errors.SchedulerNotFoundError(
-                f"the command {program} cannot be run on {self.login_host}"
+                f"the command {program} cannot be run on {self.login_host}",
+                advice=f"check that a login shell there knows it (bash -lc 'command -v {program}')"
+                ", or give its full path with --launch-cmd",
             )
         elif (reason := self.ending()) and self.job:
             error = errors.JobEndedError(f"{self.name_of_job()} {reason} before it started")

@@ -153,7 +153,8 @@ class PermissionDeniedError(LoginError):
     exit_code = 17
     advice = (
         "check the user name and your key (ssh-add -l); where a password is asked for, "
-        "set SSH_ASKPASS to a program that asks you, or install a key with ssh-copy-id"
+        "set SSH_ASKPASS to a program that asks you, or install a key with ssh-copy-id; where a "
+        "code is asked for, log in once by hand with a ControlMaster that stays"
     )
 
 
@@ -268,10 +269,7 @@ class SchedulerNotFoundError(RemoteKernelsError):
 
     exit_code = 40
     stage = "asking for the job"
-    advice = (
-        "check that the command is known in a login shell there (bash -lc 'command -v qsub'), "
-        "or give its full path with --launch-cmd"
-    )
+    advice = "give the command's full path with --launch-cmd"
 
 
 class JobRefusedError(RemoteKernelsError):

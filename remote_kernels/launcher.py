@@ -54,7 +54,11 @@ _PING_EVERY, _NODE_PATIENCE = 20.0, 50.0
 _LINES_SHOWN = 20
 
 # What an interactive shell says for want of a terminal, and at its end; of no use to anybody.
-_SHELL_NOISE = re.compile("cannot set terminal process group|no job control in this shell|^logout$")
+_SHELL_NOISE = re.compile(
+    "cannot set terminal process group|no job control in this shell|^logout$|"
+    # and ssh, of a terminal.
+    r"^Connection to \S+ closed\.$"
+)
 # What ssh says of a connection to one of the kernel's ports that sshd does not let through.
 _FORWARD_REFUSED = re.compile(r"^channel \d+: open failed: (administratively prohibited|unknown)")
 # The same, and why the login host could not reach the node.
@@ -152,8 +156,10 @@ class Launcher:
     def _place_for_a_person(self) -> str | None:
         if not self.node or self.allocation is None:
             return str(self.way) if self.way else None
-        job = f", {self.allocation.name_of_job()}"
-        return f"{self.node}{job}" + (f" (via {self.way})" if self.way else "")
+        place = f"{self.node}, {self.allocation.name_of_job()}"
+        if self.way is None:
+            return place
+        return f"{place} (via {', '.join(map(str, [*self.way.gateways, self.way.host]))})"
 
     # --- the way in -----------------------------------------------------------------------------
 
@@ -392,6 +398,7 @@ class Launcher:
                 self.stage = "precmd" if int(status) else "starting"
             case ["UP"]:
                 self.stage = "up"
+                self.said.clear()
                 self._carry_sockets(stack)
             case ["EXIT", status]:
                 self._far_status = int(status)
@@ -509,7 +516,8 @@ class Launcher:
 
     def _warn(self, text: str) -> None:
         """Say something that a person should read while the kernel goes on."""
-        self._log(text)
+        for line in text.splitlines():
+            self._log(line)
         if not self.options.verbose:
             print(self._clean_lines(text), file=sys.stderr, flush=True)
 

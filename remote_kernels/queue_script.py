@@ -132,7 +132,8 @@ rk_tell ASKED
 rk_line() { tr '\n' ' ' | tr -d '\r'; }
 
 # Scheduler's messages that there is no such job (any more) are no news.
-rk_cancel_quietly() { rk_cancel >/dev/null 2>&1; }
+# The signal of a terminal that goes away must not end what cancels.
+rk_cancel_quietly() { (trap '' HUP INT TERM; rk_cancel) >/dev/null 2>&1; }
 
 rk_client_runs() { kill -0 "$rk_client" 2>/dev/null; }
 rk_wait() {

@@ -208,7 +208,8 @@ _DIALECTS = {
 
 _PLACE = r"""
 # Who reads the words notices that all is to end; "trap :" unlike "trap ''" is not inherited.
-trap : HUP TERM
+rk_over=
+trap rk_over=yes HUP TERM
 rk_fail() { rk_tell FAIL "$@"; exit 1; }
 
 case $rk_workdir in
@@ -313,10 +314,11 @@ exec 3<&0 5>&1
 } 4>&1 | {
   exec >&5
   trap '' INT
-  trap : HUP TERM
+  trap rk_over=yes HUP TERM
   rk_group= rk_relay=
   until [ -n "$rk_group" ] && [ -n "$rk_relay" ]; do
-    read -r rk_what rk_number || break
+    # A signal ends a read, and these lines are sure to come.
+    read -r rk_what rk_number || read -r rk_what rk_number || break
     case $rk_what in
       KERNEL) rk_group=$rk_number ;;
       RELAY) rk_relay=$rk_number ;;
@@ -324,7 +326,7 @@ exec 3<&0 5>&1
   done
   rk_tell START $rk_group $rk_ports
   rk_watch &
-  while read -r rk_word <&3; do
+  while [ -z "$rk_over" ] && read -r rk_word <&3; do
     case $rk_word in
       INT) kill -INT "-$rk_group" ;;
       TERM) rk_end_kernel ;;

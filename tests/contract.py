@@ -168,8 +168,7 @@ def test_a_restart_keeps_the_connection_file_ten_times(kernel: Kernel, site: Sit
     pids = {kernel.value("__import__('os').getpid()")}
     for number in range(10):
         kernel.run(f"before = {number}")
-        kernel.manager.restart_kernel()
-        kernel.wait_for_ready()
+        kernel.restart()
         pids.add(kernel.value("__import__('os').getpid()"))
         assert kernel.value("'before' in globals()") is False
         assert len(site.kernels()) == 1

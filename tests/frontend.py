@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -111,6 +113,16 @@ class Kernel:
         self.launcher: subprocess.Popen[bytes] = provisioner.process
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
+
+    def restart(self, **how: bool) -> None:
+        """Restart it as Jupyter does, and wait until it answers."""
+        self.manager.restart_kernel(**how)
+        # The last words of the old kernel would be taken for those of the new one, and so for a
+        # sign that its outputs arrive.
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.client.get_iopub_msg(timeout=0)
+        self.wait_for_ready()
 
     def wait_for_ready(self) -> None:
         """Wait until it answers."""

@@ -109,7 +109,7 @@ class GridEngine(Scheduler):
             return Job(found[1], "r")
         # An empty cluster has no load, and so would not run what asks for mem_free either.
         never = "no suitable queues" in text and "unknown resource" not in text
-        why = re.search(r"scheduling info: +(.*?)(?= {8,}| verification:|$)", text)
+        why = re.search(r"scheduling info: +(.*?)(?= {8,}| Job \d+ | verification:|$)", text)
         reason = why[1].strip() if why else ""
         return Job(found[1], "qw", reason, never=never)
 

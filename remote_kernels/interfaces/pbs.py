@@ -91,6 +91,8 @@ class Pbs(Scheduler):
     )
     kept_variables = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT")
     job_variable = "PBS_JOBID"
+    # Slurm's qsub refuses to run without a controlling terminal.
+    own_session = False
     settled = "*'job_state = R'*"
     # OpenPBS before 19 and Torque take no more.
     longest_name = 15
@@ -154,11 +156,12 @@ class Pbs(Scheduler):
         """The line that is typed into the shell; see :meth:`Scheduler.typed`.
 
         Slurm's own qsub gives a shell on the login host, unless use_interactive_step is set; from
-        there a step goes on to the node.
+        there a step goes on to the node. When the terminal goes away the job is cancelled, and what
+        runs in the step is told; an srun that notices itself would kill it.
         """
         hop = (
-            "case $SLURM_JOB_ID-$SLURMD_NODENAME in [0-9]*-) "
-            'exec env SLURM_OVERLAP=1 srun --pty /bin/sh -c "$0" ;; esac; eval "$0"'
+            "case $SLURM_JOB_ID-$SLURMD_NODENAME in [0-9]*-) exec env SLURM_OVERLAP=1 "
+            'setsid -w srun --pty /bin/sh -c "$0" ;; esac; eval "$0"'
         )
         return f" unset HISTFILE; exec /bin/sh -c '{hop}' '{RECEIVER}'\n"
 

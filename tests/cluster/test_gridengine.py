@@ -215,22 +215,12 @@ def test_a_job_whose_time_is_up(
         assert f"remote-kernels: {sentence}.\n" in kernel.stderr()
 
 
-def test_a_node_that_falls_silent(bed: Bed, gridengine: GridEngine, tmp_path: Path) -> None:
-    with Kernel(add_kernel(site(bed, "sge", "--queue=all.q@n1")), tmp_path) as kernel:
-        bed.n1.cut()
-        assert kernel.launcher_status(timeout=60) == 45
-        assert "remote-kernels: the node n1 has not answered for 5" in kernel.stderr()
-        bed.n1.mend()
-        wait_until(lambda: not gridengine.jobs("ada"), 60, "the job's end")
-
-
 def test_a_restart_stays_in_the_job(
     bed: Bed, gridengine: GridEngine, interface: str, tmp_path: Path
 ) -> None:
     with Kernel(add_kernel(site(bed, interface)), tmp_path) as kernel:
         (before,) = gridengine.jobs("ada")
         with gridengine.full("bela"):
-            kernel.manager.restart_kernel()
-            kernel.wait_for_ready()
+            kernel.restart()
             assert kernel.value("6 * 7") == 42
         assert [job.id for job in gridengine.jobs("ada")] == [before.id]

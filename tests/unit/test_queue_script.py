@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -333,23 +334,36 @@ def test_it_ends_with_any_sh(cluster: Cluster, as_sh: Callable[[QueueScript], Qu
 
 # --- the end -------------------------------------------------------------------------------------
 
-# What takes no notice of a terminal that goes away, as Grid Engine's commands do.
+# What takes no notice of a terminal that goes away, as Grid Engine's commands do. In no sh, which
+# may lose a signal while it starts something.
 STUBBORN = """
-trap 'echo HUP >> signals' HUP
-trap 'echo TERM >> signals' TERM
-trap 'echo INT >> signals; exit 1' INT
+import os, signal, sys, time
+
+def heard(signum, frame):
+    with open("signals", "a") as file:
+        file.write(signal.Signals(signum).name.removeprefix("SIG") + "\\n")
+    if signum == signal.SIGINT:
+        sys.exit(1)
+
+for signum in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+    signal.signal(signum, heard)
+print(f"pid {os.getpid()}", "here", sep="\\n", flush=True)
+while not os.path.exists("go"):
+    time.sleep(0.02)
 """
 
 
 @pytest.fixture
 def stubborn(cluster: Cluster) -> Cluster:
-    cluster.command("fake-run", STUBBORN + RUN)
+    (cluster.home / "stubborn.py").write_text(STUBBORN)
+    cluster.command("fake-run", f"exec {shlex.quote(sys.executable)} -IS stubborn.py")
     return cluster
 
 
 def close_session(terminal: Terminal) -> None:
     """What the launcher does to a session on its own machine."""
     os.kill(terminal.pid, signal.SIGHUP)
+    terminal.hang_up()
 
 
 @pytest.mark.parametrize("how", [Terminal.hang_up, close_session])
@@ -423,7 +437,6 @@ def test_a_cancel_that_fails_ends_nothing_else(cluster: Cluster) -> None:
 
 
 def test_a_command_that_is_killed_leaves_no_job(stubborn: Cluster) -> None:
-    stubborn.command("fake-run", f"echo pid $$; {STUBBORN}{RUN}")
     terminal = stubborn.asked(script())
     pid = int(terminal.wait_for_match(rb"pid (\d+)\n")[1])
     os.kill(pid, signal.SIGKILL)
