@@ -435,9 +435,14 @@ class Launcher:
         from remote_kernels.node_forwards import NodeForwards
         from remote_kernels.way import Way
 
-        way = self.way.to_node(self.node) if self.way else Way(Host(self.node))
         if self.way is None:
+            way = Way(Host(self.node))
             self._write_ssh_config(way)
+        elif self.node == self.allocation.login_host:
+            # A cluster of one machine: ssh does not go to a host through itself.
+            way = self.way
+        else:
+            way = self.way.to_node(self.node)
         self._forwards = NodeForwards(way, self._place.path, _session_environment())
         stack.callback(self._forwards.session.close)
 

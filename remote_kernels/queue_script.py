@@ -148,8 +148,9 @@ rk_give_up() {
     kill "-$rk_signal" "$rk_client" 2>/dev/null
     rk_wait
   fi
-  # The scheduler's own way lets what runs in the job clean up.
-  ! rk_client_runs || { rk_cancel_quietly; rk_wait; }
+  # The scheduler's own way lets what runs in the job clean up. A client that takes no signal may be
+  # of another user (OAR's is), and then we cannot see whether it runs.
+  if [ -z "$rk_signal" ] || rk_client_runs; then rk_cancel_quietly; rk_wait; fi
   kill -KILL "$rk_client" 2>/dev/null
 }
 

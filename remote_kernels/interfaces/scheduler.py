@@ -24,6 +24,10 @@ SCHEDULER_USES = frozenset(
 )
 
 
+# What ssh says when a terminal of its own is closed.
+_NOISE = re.compile(r"Connection to \S+ closed\b")
+
+
 @dataclass(frozen=True)
 class Job:
     """What a scheduler says of a job.
@@ -220,7 +224,8 @@ class Scheduler(Interface):
             for line in said:
                 if re.search(pattern, line):
                     return JobRefusedError(f"{cls.label} refused: {line.strip()}", advice=advice)
-        last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing")
+        lines = (line.strip() for line in reversed(said))
+        last = next((x for x in lines if x and not _NOISE.match(x)), "it said nothing")
         return JobRefusedError(f"{cls.label} gave no job: {last}")
 
 
