@@ -69,6 +69,7 @@ class Allocation:
             kept=interface.kept_variables,
             end_signal=interface.end_signal,
             look=interface.look(name),
+            own_session=interface.own_session,
             settled=interface.settled,
             look_back=interface.look_back(name),
             cancel=interface.cancel(name),

@@ -46,6 +46,8 @@ class QueueScript:
         unset: patterns of sh's case of the variables that must not reach it.
         kept: of these, the ones that may.
         end_signal: ends the command; empty where cancelling the job does so.
+        own_session: whether the command runs in a session of its own, out of the reach of the
+            signal of a terminal that goes away.
         look: sh command that prints what the scheduler knows of the job; empty for none.
         settled: pattern of sh's case for what it prints when the job does not wait any more.
         look_back: sh command that prints why the job has ended; empty for none.
@@ -58,6 +60,7 @@ class QueueScript:
     unset: Sequence[str]
     kept: Sequence[str]
     end_signal: str
+    own_session: bool
     look: str
     settled: str
     look_back: str
@@ -103,6 +106,7 @@ class QueueScript:
                 f"rk_cancel() {{ {self.cancel}; }}",
                 f"rk_settled() {{ case $1 in {self.settled}) ;; *) return 1 ;; esac; }}",
                 f"rk_signal={self.end_signal}",
+                f"rk_setsid={'$(command -v setsid)' if self.own_session else ''}",
                 f"rk_pause={FIRST_LOOK} rk_pauses='{' '.join(map(str, NEXT_LOOKS))}'",
             ]
         )
@@ -167,9 +171,6 @@ rk_watch() {
   # What sleeps may be the only one that has heard of it.
   kill -HUP "$rk_guard"
 }
-
-# Out of the reach of the signal of a terminal that goes away: srun would kill what runs in the job.
-rk_setsid=$(command -v setsid)
 
 exec 3<&0 5>&1
 (

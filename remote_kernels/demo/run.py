@@ -270,6 +270,8 @@ class Demo:
             check=False,
         )
         lines = done.stdout.splitlines()
+        # That signal may have met it before it had its session.
+        self._ends.check()
         if done.returncode:
             raise DemoError(f"it failed with exit code {done.returncode}", said=lines)
         return lines

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces.base import words
 from remote_kernels.interfaces.scheduler import Job, Scheduler, memory_of, time_of
 from remote_kernels.options import KernelOptions
@@ -69,7 +70,7 @@ class Lsf(Scheduler):
         ),
         (r"[Pp]roject", "check --account, which is LSF's project (bsub -P)"),
         (
-            r"(MEM|RUN|SWAP|CPU)LIMIT|hard limit|(Too many|Too few|many) processors|[Rr]esource|"
+            r"(MEM|RUN|SWAP|CPU)LIMIT|hard limit|(many|few) processors|[Rr]esource|"
             r"in \w+ section|memory limit|run limit",
             "see what the queue gives with bqueues -l, check --cpus, --memory, --gpus and --time",
         ),
@@ -81,7 +82,11 @@ class Lsf(Scheduler):
 
     @classmethod
     def job_command(cls, options: KernelOptions, name: str) -> list[str]:
-        """Argv of the bsub; see :meth:`Scheduler.job_command`. It joins what it is to run."""
+        """Argv of the bsub; see :meth:`Scheduler.job_command`. It joins what it is to run.
+
+        Without a unit memory would be counted in that of the site (LSF_UNIT_FOR_LIMITS); LSF before
+        10.1.0.2 knows no units.
+        """
         time, kib = time_of(options), memory_of(options)
         # -W counts minutes.
         minutes = None if time is None else -(-time // 60)
@@ -99,7 +104,7 @@ class Lsf(Scheduler):
 
     @classmethod
     def look(cls, name: str) -> str:
-        """What bjobs says; see :meth:`Scheduler.look`. LSF 9 does not know pend_reason."""
+        """What bjobs says; see :meth:`Scheduler.look`. An older one does not know pend_reason."""
         form = "jobid stat pend_reason estimated_start_time exit_reason delimiter='|'"
         ask = f"bjobs -a -noheader -J {name} -o"
         return (
@@ -129,6 +134,11 @@ class Lsf(Scheduler):
         """What bsub said; see :meth:`Scheduler.read_line`."""
         found = re.search(r"Job <(\d+)> is submitted", line)
         return Job(found[1], "PEND") if found else None
+
+    @classmethod
+    def refusal(cls, said: Sequence[str]) -> RemoteKernelsError:
+        """Why bsub ended; see :meth:`Scheduler.refusal`. What it waited for is over by then."""
+        return super().refusal([line for line in said if "Please wait" not in line] or said)
 
     @classmethod
     def ending(cls, look_back: str, said: Sequence[str], status: int | None) -> str | None:

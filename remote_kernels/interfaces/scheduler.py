@@ -69,6 +69,8 @@ class Scheduler(Interface):
         kept_variables: of these, those that a site or a person sets.
         job_variable: the variable that holds the job's id on the node.
         end_signal: ends the command; empty where cancelling its job does so at once.
+        own_session: whether the command runs out of the reach of the signal of a terminal that goes
+            away, which some commands hand on to what runs in the job.
         longest_name: of a job.
         reason_patience: seconds that :meth:`look_back` may take.
     """
@@ -83,6 +85,7 @@ class Scheduler(Interface):
     kept_variables: ClassVar[tuple[str, ...]] = ()
     job_variable: ClassVar[str] = ""
     end_signal: ClassVar[str] = ""
+    own_session: ClassVar[bool] = True
     longest_name: ClassVar[int] = 60
     reason_patience: ClassVar[float] = 3.0
     #: What the scheduler says when it refuses, with what that means and what to do.

@@ -42,7 +42,7 @@ def test_a_curve_encrypted_connection(site: Site, tmp_path: Path) -> None:
     spec = add_kernel(site)
     kernel_json = Path(jupyter_data_dir(), "kernels", spec, "kernel.json")
     content = json.loads(kernel_json.read_text())
-    content["metadata"]["supported_encryption"] = ["curve"]
+    content["metadata"] = {"supported_encryption": ["curve"]}
     kernel_json.write_text(json.dumps(content))
     with Kernel(spec, tmp_path, transport_encryption="required") as kernel:
         assert kernel.value("__import__('platform').node()") == "far"

@@ -107,6 +107,7 @@ def script(*command: str, **changes: Any) -> QueueScript:
             kept=(),
             end_signal="INT",
             look="",
+            own_session=True,
             settled="*",
             look_back="",
             cancel="fake-cancel 7",
