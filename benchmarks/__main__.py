@@ -7,14 +7,18 @@ import os
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from bed import Bed
+from bed import Bed, GridEngine, Scheduler, Slurm
 from benchmarks import measure, report
-from benchmarks.contestants import contestants
+from benchmarks.contestants import contestants, job_contestants
 from benchmarks.figures import Measured, Values
 from frontend import Kernel
+
+#: What measures one contestant: its name in the table, its kernel name, and where to write.
+MeasureOne = Callable[[str, str, Path], dict[str, float]]
 
 
 def main() -> int:
@@ -23,14 +27,30 @@ def main() -> int:
     bed = Bed.from_environment()
     if bed is None:
         sys.exit("The machines are missing: this is started by benchmarks/run.")
+    suites = {}
     with tempfile.TemporaryDirectory() as directory:
         own_jupyter(Path(directory))
-        measure_round = measure_outputs if arguments.outputs else measure_kernel
-        measured = measure_rounds(bed, Path(directory), arguments.rounds, measure_round)
-    report.show(measured, arguments.rounds)
+        for title, kernels, measure_one in wanted(bed, arguments):
+            measured = measure_rounds(kernels, Path(directory), arguments.rounds, measure_one)
+            report.show(title, measured, arguments.rounds)
+            suites[title] = measured
     if arguments.json:
-        bed.keep(Path(arguments.json).name, report.as_json(measured, arguments.rounds))
+        bed.keep(Path(arguments.json).name, report.as_json(suites, arguments.rounds))
     return 0
+
+
+def wanted(
+    bed: Bed, arguments: argparse.Namespace
+) -> Iterator[tuple[str, dict[str, str], MeasureOne]]:
+    """What is measured: a title, the contestants' kernels, and how; schedulers start meanwhile."""
+    if not arguments.jobs:
+        measure_one = measure_outputs if arguments.outputs else partial(measure_kernel, bed)
+        yield "ssh", contestants(bed), measure_one
+        return
+    for interface, scheduler in (("slurm", Slurm(bed)), ("sge", GridEngine(bed))):
+        scheduler.start()
+        yield interface, job_contestants(bed, interface), partial(measure_job, scheduler)
+        scheduler.stop()
 
 
 def parse() -> argparse.Namespace:
@@ -41,6 +61,9 @@ def parse() -> argparse.Namespace:
     rounds.add_argument("--quick", action="store_const", const=2, dest="rounds", help="two rounds")
     parser.add_argument(
         "--outputs", action="store_true", help="round trip and throughput only: 4 s a kernel"
+    )
+    parser.add_argument(
+        "--jobs", action="store_true", help="kernels in jobs of Slurm and of Grid Engine instead"
     )
     parser.add_argument("--json", metavar="FILE", help="write all values there")
     return parser.parse_args()
@@ -65,20 +88,21 @@ def measure_kernel(bed: Bed, name: str, kernel: str, directory: Path) -> dict[st
     return found
 
 
-def measure_outputs(bed: Bed, name: str, kernel: str, directory: Path) -> dict[str, float]:
+def measure_job(scheduler: Scheduler, name: str, kernel: str, directory: Path) -> dict[str, float]:
+    """All figures of one contestant whose kernels are in jobs."""
+    return measure.job_figures(scheduler, kernel, directory, in_jobs=name != "L0")
+
+
+def measure_outputs(name: str, kernel: str, directory: Path) -> dict[str, float]:
     """The figures of a kernel that is there."""
     with Kernel(kernel, directory) as running:
         return measure.output_figures(running)
 
 
 def measure_rounds(
-    bed: Bed,
-    directory: Path,
-    rounds: int,
-    measure_round: Callable[[Bed, str, str, Path], dict[str, float]],
+    kernels: dict[str, str], directory: Path, rounds: int, measure_one: MeasureOne
 ) -> Measured:
     """Every contestant in every round; each round begins with another one."""
-    kernels = contestants(bed)
     measured: dict[str, dict[str, Values]] = {name: defaultdict(list) for name in kernels}
     for kernel in kernels.values():
         with Kernel(kernel, directory):
@@ -87,7 +111,7 @@ def measure_rounds(
     for number in range(rounds):
         for name in order:
             print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr)
-            for key, value in measure_round(bed, name, kernels[name], directory).items():
+            for key, value in measure_one(name, kernels[name], directory).items():
                 measured[name][key].append(value)
         order.append(order.pop(0))
     return measured

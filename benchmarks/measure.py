@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -9,14 +10,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.connect import write_connection_file
 from jupyter_client.kernelspec import KernelSpecManager
 
-from bed import Bed
+from bed import Bed, Scheduler, wait_until
+from benchmarks.contestants import USER
 from frontend import Kernel
 
 CELLS = 300
@@ -28,6 +29,7 @@ DISPLAY = (
     f"display({{'text/plain': 'x' * {SHOWN_MB * 10**6}}}, raw=True)"
 )
 IDLE_SECONDS = 10
+MANY = 10
 
 
 class Clock:
@@ -61,6 +63,35 @@ def kernel_figures(bed: Bed, name: str, directory: Path, is_remote: bool) -> dic
         if is_remote:  # the plain kernel has nothing but itself here
             found |= cost_figures(processes() - before)
         found |= command_figures(kernel)
+    return found
+
+
+def job_figures(
+    scheduler: Scheduler, name: str, directory: Path, in_jobs: bool
+) -> dict[str, float]:
+    """Kernels in jobs: one, the end of its job, and many at once."""
+    start = Clock()
+    with Kernel(name, directory) as kernel:
+        found = {"ready_s": start.s()}
+        run(kernel, "1 + 1")
+        found["first_result_s"] = start.s()
+        assert len(scheduler.jobs(USER)) == in_jobs
+        end = Clock()
+        kernel.manager.shutdown_kernel()
+        found["shutdown_s"] = end.s()
+        if in_jobs:
+            wait_until(lambda: not scheduler.jobs(USER), 30, "the job's end")
+            found["job_gone_s"] = end.s()
+    with contextlib.ExitStack() as kernels:
+        start = Clock()
+        many = [Kernel(name, directory) for _ in range(MANY)]
+        for kernel in many:
+            kernel.start()
+            kernels.push(kernel)
+        for kernel in many:
+            kernel.wait_for_ready()
+        found["many_ready_s"] = start.s()
+    scheduler.wait_idle()
     return found
 
 
@@ -180,7 +211,7 @@ def python_figures() -> dict[str, float]:
     return {"python_ms": clock.ms()}
 
 
-@contextmanager
+@contextlib.contextmanager
 def false_ssh() -> Iterator[tuple[int, dict[str, str]]]:
     """An environment in which ssh only tells that it was started, and the pipe that tells it."""
     with tempfile.TemporaryDirectory() as directory:

@@ -6,6 +6,8 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,15 +15,13 @@ from rich.table import Table
 from benchmarks.figures import FIGURES, Figure, Measured, Values, median, ratio
 
 HEADINGS = ("figure", "L0", "L1", "ours", "ours/L1", "ours/L0", "limit")
-NOTE = """\
-Median of {rounds} rounds in turns, range in brackets. L0: the plain kernel, without ssh, on the
-same hardware; L1: one ssh by hand that starts the kernel and forwards its five ports."""
 
 
-def show(measured: Measured, rounds: int) -> None:
+def show(title: str, measured: Measured, rounds: int) -> None:
     """Print a table: drawn at a terminal, else in plain lines; then what misses its limit."""
-    rows = [row(figure, measured) for figure in FIGURES if measured["ours"].get(figure.key)]
-    print(NOTE.format(rounds=rounds) + "\n")
+    figures = [figure for figure in FIGURES if measured["ours"].get(figure.key)]
+    rows = [row(figure, measured) for figure in figures]
+    print(f"{title}: median of {rounds} rounds in turns, range in brackets.\n")
     if sys.stdout.isatty():
         table = Table(*HEADINGS)
         for cells in rows:
@@ -31,7 +31,7 @@ def show(measured: Measured, rounds: int) -> None:
         widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
         for cells in (HEADINGS, *rows):
             print("  ".join(map(str.ljust, cells, widths)).rstrip())
-    missed = [figure.title for figure in FIGURES if not figure.kept(measured)]
+    missed = [figure.title for figure in figures if not figure.kept(measured)]
     print(f"\nAbove the limit: {'; '.join(missed)}." if missed else "\nAll limits are kept.")
 
 
@@ -56,21 +56,29 @@ def spread(figure: Figure, values: Values) -> str:
     return middle if low == high else f"{middle} ({low}..{high})"
 
 
-def as_json(measured: Measured, rounds: int) -> bytes:
+def as_json(suites: Mapping[str, Measured], rounds: int) -> bytes:
     """Every value, with what is needed to compare it with another run."""
     data = {
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "rounds": rounds,
-        "medians": {
-            name: {key: median(values) for key, values in figures.items()}
-            for name, figures in measured.items()
-        },
-        "ratios": {
-            f"ours/{to}": {figure.key: ratio(measured, figure.key, to) for figure in FIGURES}
-            for to in ("L1", "L0")
-        },
-        "above_limit": [figure.key for figure in FIGURES if not figure.kept(measured)],
-        "values": measured,
+        **{title: suite_as_data(measured) for title, measured in suites.items()},
     }
     return json.dumps(data, indent=2).encode() + b"\n"
+
+
+def suite_as_data(measured: Measured) -> dict[str, Any]:
+    """What was measured of one set of contestants."""
+    figures = [figure for figure in FIGURES if measured["ours"].get(figure.key)]
+    return {
+        "medians": {
+            name: {key: median(values) for key, values in found.items()}
+            for name, found in measured.items()
+        },
+        "ratios": {
+            f"ours/{to}": {figure.key: ratio(measured, figure.key, to) for figure in figures}
+            for to in ("L1", "L0")
+        },
+        "above_limit": [figure.key for figure in figures if not figure.kept(measured)],
+        "values": measured,
+    }

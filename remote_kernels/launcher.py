@@ -121,6 +121,7 @@ class Launcher:
         self._forwards_end_at: float | None = None
         self._carried = False
         self._terminated_by = 0
+        self._failure: RemoteKernelsError | None = None
         self._deadline: float | None = None
         self._heard_at = self._pinged_at = 0.0
         self._far_status: int | None = None
@@ -143,7 +144,7 @@ class Launcher:
             self._open_log(stack)
             self._carry_until_the_end(wakeups, stack)
             if self.allocation is not None:
-                self._leave_node(hold=not wakeups.jupyter_died)
+                self._leave_node(hold=not wakeups.jupyter_died and self._failure is None)
             return self._verdict()
 
     def error_block(self, error: RemoteKernelsError) -> str:
@@ -279,7 +280,9 @@ class Launcher:
                 self.allocation.on_output()
             for line in self.session.read_lines():
                 self._on_line(line, stack)
-            if self._terminated_by and (self.stage in ("login", "queue") or self._time_is_up()):
+            if self._terminated_by and self.stage in ("login", "queue"):
+                return
+            if (self._terminated_by or self._failure) and self._time_is_up():
                 return
             self._on_time()
             self._look_after_forwards()
@@ -331,8 +334,7 @@ class Launcher:
         if signum != signal.SIGINT:
             self._log(f"ending the kernel: {signal.Signals(signum).name}")
             self._terminated_by = signum
-            self._deadline = time.monotonic() + _END_PATIENCE
-            self.session.send(b"TERM\n")
+            self._end_kernel()
         elif self.stage == "up":
             self._log("interrupt")
             self.session.send(b"INT\n")
@@ -342,6 +344,11 @@ class Launcher:
         else:
             # A kernel that does not listen yet runs no cell, and an interrupt would end it.
             self._log("interrupt: nothing runs yet")
+
+    def _end_kernel(self) -> None:
+        """Let the far side end the kernel and clean up, and do not wait for long."""
+        self._deadline = time.monotonic() + _END_PATIENCE
+        self.session.send(b"TERM\n")
 
     def _on_line(self, line: str, stack: ExitStack) -> None:
         before, mark, event = line.partition(self.mark + " ")
@@ -447,7 +454,9 @@ class Launcher:
         stack.callback(self._forwards.session.close)
 
     def _look_after_forwards(self) -> None:
-        if self._forwards is None or self._far_status is not None or self._job_is_ending():
+        if self._forwards is None or self._failure or self._far_status is not None:
+            return
+        if self._job_is_ending():
             return
         self._forwards.read()
         if not self._forwards.session.open:
@@ -456,7 +465,10 @@ class Launcher:
                 # The session ends in the same moment when the login host is lost.
                 self._forwards_end_at = now + _SESSION_ENDS_TOO
             elif now >= self._forwards_end_at:
-                raise self._forwards.failure(self.node, self._channel_failures)
+                self._forwards_end_at = None
+                self._failure = self._forwards.failure(self.node, self._channel_failures)
+                self._end_kernel()
+                return
         if self.stage == "up" and self._forwards.logged_in:
             if not self._carried:
                 self._forwards.open(self._near, self.far_ports)
@@ -532,6 +544,8 @@ class Launcher:
     def _verdict(self) -> int:
         if self._terminated_by:
             return 128 + self._terminated_by
+        if self._failure is not None:
+            raise self._failure
         if self.allocation is not None and (error := self._job_error()):
             raise error
         if self._far_status == 0 and self.stage == "up":

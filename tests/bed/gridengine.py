@@ -129,7 +129,7 @@ class GridEngine(Scheduler):
             yield
 
     @contextlib.contextmanager
-    def master_down(self) -> Iterator[None]:
+    def down(self) -> Iterator[None]:
         """Let nobody answer for a while; running jobs stay."""
         self._bed.schedulers.remove(self)
         for node in self._nodes:  # or they would try again only after more than 30 s

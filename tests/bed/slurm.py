@@ -22,7 +22,8 @@ CONTROLLER = plan.CLUSTER.switch
 NODES = plan.CLUSTER.others
 
 # Partition ``short`` and ``KillWait``: limits that tests can wait for. A job's end is told by
-# srun's status only with 5 s or more (with 2 srun gives up first and says 0).
+# srun's status only with 5 s or more (with 2 srun gives up first and says 0). ``SlurmdTimeout``: a
+# node that was silent when it was asked, every 100 s otherwise, would be given no job for as long.
 CONFIGURATION = f"""\
 ClusterName=bed
 SlurmctldHost={CONTROLLER}({plan.CLUSTER.address(CONTROLLER)})
@@ -42,6 +43,7 @@ SelectTypeParameters=CR_CPU
 GresTypes=gpu
 ReturnToService=2
 KillWait=5
+SlurmdTimeout=0
 MinJobAge=300
 InactiveLimit=0
 DebugFlags=NO_CONF_HASH
@@ -129,7 +131,7 @@ class Slurm(Scheduler):
             self._restart()
 
     @contextlib.contextmanager
-    def controller_down(self) -> Iterator[None]:
+    def down(self) -> Iterator[None]:
         """Let nobody answer for a while; running jobs stay."""
         self._bed.schedulers.remove(self)
         end(self._login, "slurmctld")

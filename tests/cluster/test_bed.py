@@ -194,7 +194,7 @@ def test_slurm_works_on_when_its_controller_was_away(bed: Bed, slurm: Slurm) -> 
     bed.login.run(["sbatch", "--output=/dev/null", "--wrap=sleep 600"], user="ada")
     wait_until(lambda: [x.state for x in slurm.jobs()] == ["RUNNING"], 10, "the job")
     before = slurm.jobs()
-    with slurm.controller_down():
+    with slurm.down():
         assert "is DOWN" in bed.login.run(["scontrol", "ping"], check=False).stdout
     assert slurm.jobs() == before
     bed.login.run(["srun", "hostname"], user="ada")
@@ -273,13 +273,13 @@ def test_an_interactive_job_of_grid_engine(bed: Bed, gridengine: GridEngine) -> 
 
 def test_grid_engines_jobs_are_listed(bed: Bed, gridengine: GridEngine) -> None:
     where = "-q all.q@n2 -o /dev/null -j y"
-    in_login_shell(bed, f"qsub -N a-rather-long-name {where} -b y sleep 600", "pia")
+    in_login_shell(bed, f"qsub -N a-rather-long-name {where} -b y sleep 600", "bela")
     in_login_shell(bed, f"qsub -h -N held {where} -b y sleep 600", "ada")
     wait_until(lambda: "r" in [job.state for job in gridengine.jobs()], 10, "the job")
     job, held = gridengine.jobs()
-    assert (job.name, job.user, job.nodes) == ("a-rather-long-name", "pia", "n2")
+    assert (job.name, job.user, job.nodes) == ("a-rather-long-name", "bela", "n2")
     assert (held.name, held.user, held.state, held.nodes) == ("held", "ada", "hqw", "")
-    assert gridengine.jobs("pia") == [job]
+    assert gridengine.jobs("bela") == [job]
     assert "a-rather-l" in in_login_shell(bed, "qstat -u '*'")
     gridengine.cancel_all()
     assert gridengine.jobs() == []
@@ -301,7 +301,7 @@ def test_grid_engine_works_on_when_its_master_was_away(bed: Bed, gridengine: Gri
     in_login_shell(bed, "qsub -o /dev/null -j y -b y sleep 600")
     wait_until(lambda: [x.state for x in gridengine.jobs()] == ["r"], 10, "the job")
     before = gridengine.jobs()
-    with gridengine.master_down():
+    with gridengine.down():
         refused = bed.login.run(["bash", "-lc", "qstat"], user="ada", check=False)
         assert "Connection refused" in refused.stderr
     assert gridengine.jobs() == before

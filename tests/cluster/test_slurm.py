@@ -1,11 +1,8 @@
-"""What kernels in a real Slurm's jobs do: wait, start steps, end, and are given back."""
+"""Kernels in a real Slurm's jobs: steps of their own, nodes that fail, Jupyter on the cluster."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,29 +12,14 @@ import pytest
 
 from bed import Bed, Slurm, wait_until
 from contract import FOR_EVER
-from frontend import IPYKERNEL, Kernel, Site, add_kernel, assert_block, failing, log_text
+from frontend import IPYKERNEL, Kernel, Site, add_kernel, failing, log_text
 
 pytestmark = pytest.mark.needs("slurm")
 WAY = ["--interface=slurm", "--tunnel-hosts", "gina@gw1", "ada@login"]
-PLACE = "ada@login (via gina@gw1)"
 
 
 def site(bed: Bed, *options: str) -> Site:
     return Site(bed.n1, "ada", bed.far_python, [*WAY, *options])
-
-
-@contextlib.contextmanager
-def waiting(bed: Bed, slurm: Slurm, directory: Path, *options: str) -> Iterator[Kernel]:
-    """A kernel whose job waits, since others have all that there is."""
-    with slurm.full("bela"):
-        kernel = Kernel(add_kernel(site(bed, *options)), directory)
-        kernel.start()
-        try:
-            wait_until(lambda: [x.state for x in slurm.jobs("ada")] == ["PENDING"], 20, "the job")
-            wait_until(lambda: "PENDING" in log_text(), 20, "the log to tell of the job")
-            yield kernel
-        finally:
-            kernel.__exit__(None, None, None)
 
 
 def test_steps_of_its_own(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
@@ -92,135 +74,6 @@ def test_an_interactive_step(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
         assert len(kernel.run("!srun -n2 hostname").text.split()) == 2
 
 
-# --- waiting ------------------------------------------------------------------------------------
-
-
-def test_a_wait_is_told_and_survives_interrupts(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    with contextlib.ExitStack() as stack:
-        full = stack.enter_context(contextlib.ExitStack())
-        full.enter_context(slurm.full("bela"))
-        kernel = Kernel(add_kernel(site(bed, "--time=0:10:00")), tmp_path)
-        kernel.start()
-        stack.callback(kernel.__exit__, None, None, None)
-        (job,) = wait_until(lambda: slurm.jobs("ada"), 20, "the job")
-        told = f"job {job.id} PENDING (Resources), expected to start 20"
-        wait_until(lambda: told in log_text(), 40, "reason and expected start in the log")
-        kernel.signal_launcher(signal.SIGINT)
-        says = f"remote-kernels: still waiting for job {job.id} PENDING"
-        wait_until(lambda: says in kernel.stderr(), 5, "the answer to the interrupt")
-        assert [x.state for x in slurm.jobs("ada")] == ["PENDING"]
-        full.close()
-        kernel.wait_for_ready()
-        assert kernel.value("6 * 7") == 42
-
-
-def test_a_wait_that_is_given_up(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    with slurm.full("bela"):
-        spec = add_kernel(site(bed, "--launch-timeout=4s"))
-        status, stderr = failing(spec, tmp_path)
-        assert status == 43
-        (line,) = [x for x in stderr.splitlines() if x.startswith("remote-kernels: there was no")]
-        assert line.startswith("remote-kernels: there was no job within 4s: job ")
-        assert "PENDING" in line
-        wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
-
-
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
-def test_no_ghost_of_a_job_that_waited(
-    bed: Bed, slurm: Slurm, tmp_path: Path, signum: signal.Signals
-) -> None:
-    with waiting(bed, slurm, tmp_path) as kernel:
-        os.kill(kernel.launcher.pid, signum)
-        wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
-    slurm.wait_idle()
-    assert not bed.n1.processes("ada") + bed.n2.processes("ada")
-    # A directory that a killed launcher could not remove goes with the next one's start.
-    failing(add_kernel(site(bed, "--queue=nosuch")), tmp_path)
-
-
-def test_the_login_hosts_session_is_lost_while_waiting(
-    bed: Bed, slurm: Slurm, tmp_path: Path
-) -> None:
-    with waiting(bed, slurm, tmp_path) as kernel:
-        bed.login.run(["pkill", "-KILL", "-f", "sshd: ada"])
-        wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
-        assert kernel.launcher_status(timeout=10) == 27
-        assert "the connection to the login host broke" in kernel.stderr()
-
-
-def test_a_killed_client_leaves_no_job(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    with waiting(bed, slurm, tmp_path) as kernel:
-        bed.login.run(["pkill", "-KILL", "-u", "ada", "srun"])
-        wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
-        assert kernel.launcher_status(timeout=10) in (41, 44)
-
-
-def test_a_job_that_is_cancelled_while_it_waits(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    with waiting(bed, slurm, tmp_path) as kernel:
-        (job,) = slurm.jobs("ada")
-        bed.login.run(["scancel", str(job.id)])
-        assert kernel.launcher_status(timeout=15) == 44
-        sentence = f"job {job.id} was cancelled before it started"
-        assert_block(kernel.stderr(), sentence, "waiting for the job", PLACE, "cancelled")
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["--cpus=64"], "PartitionConfig"),
-        (["--queue=short", "--time=2:00:00"], "PartitionTimeLimit"),
-    ],
-)
-def test_what_can_never_start_is_said_aloud(
-    bed: Bed, slurm: Slurm, tmp_path: Path, options: list[str], reason: str
-) -> None:
-    kernel = Kernel(add_kernel(site(bed, *options)), tmp_path)
-    kernel.start()
-    try:
-        wait_until(lambda: "can never start" in kernel.stderr(), 20, "the warning")
-        assert f"PENDING ({reason})" in kernel.stderr()
-        assert "  ran:   SLURM_OVERLAP=1 srun" in kernel.stderr()
-    finally:
-        kernel.__exit__(None, None, None)
-    wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
-
-
-# --- refusals -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("option", "code", "said", "advice"),
-    [
-        ("--queue=nosuch", 41, "invalid partition specified: nosuch", "sinfo"),
-        ("--remote-launch-args=--nosuch", 41, "unrecognized option '--nosuch'", "man srun"),
-        ("--memory=500G", 41, "Memory specification can not be satisfied", "--memory"),
-        ("--gpus=9", 41, "Requested node configuration is not available", "--gpus"),
-        ("--remote-launch-args=-C nosuch", 41, "Invalid feature specification", "sinfo"),
-        ("--launch-cmd=/opt/slurm/srun", 40, "not found", "--launch-cmd"),
-    ],
-)
-def test_a_refused_request(
-    bed: Bed, slurm: Slurm, tmp_path: Path, option: str, code: int, said: str, advice: str
-) -> None:
-    status, stderr = failing(add_kernel(site(bed, option)), tmp_path)
-    assert status == code
-    block = stderr[stderr.rindex("remote-kernels: ") :]
-    assert said in block
-    assert "  stage: asking for the job\n" in block
-    assert f"  host:  {PLACE}\n" in block
-    assert "  ran:   SLURM_OVERLAP=1 " in block
-    assert advice in block.partition("  try:   ")[2]
-    assert "Traceback" not in stderr
-
-
-def test_a_controller_that_is_down(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    with slurm.controller_down():
-        status, stderr = failing(add_kernel(site(bed)), tmp_path)
-    assert status == 42
-    assert "SLURM does not answer: srun: error: " in stderr
-    assert "Unable to contact slurm controller" in stderr
-
-
 # --- the end of the job -------------------------------------------------------------------------
 
 
@@ -231,23 +84,6 @@ def kernel(bed: Bed, slurm: Slurm, tmp_path: Path) -> Iterator[Kernel]:
         running.begin(FOR_EVER)
         yield running
         print(running.stderr(), log_text())
-
-
-def test_a_job_that_is_cancelled(bed: Bed, slurm: Slurm, kernel: Kernel) -> None:
-    (job,) = slurm.jobs("ada")
-    bed.login.run(["scancel", str(job.id)])
-    assert kernel.launcher_status(timeout=15) == 44
-    place = f"n1, job {job.id} (via gina@gw1, ada@login)"
-    sentence = f"job {job.id} was cancelled"
-    assert_block(kernel.stderr(), sentence, "running the kernel", place, "CANCELLED")
-
-
-def test_a_job_whose_time_is_up(bed: Bed, slurm: Slurm, kernel: Kernel) -> None:
-    (job,) = slurm.jobs("ada")
-    # The one change that a person may make; Slurm looks at limits every 30 s.
-    bed.login.run(["scontrol", "update", f"jobid={job.id}", "endtime=now+1"], user="ada")
-    assert kernel.launcher_status(timeout=90) == 44
-    assert f"remote-kernels: job {job.id} reached its time limit.\n" in kernel.stderr()
 
 
 def test_a_node_that_the_administrator_takes_away(bed: Bed, slurm: Slurm, kernel: Kernel) -> None:
@@ -273,32 +109,15 @@ def test_a_node_that_falls_silent(bed: Bed, slurm: Slurm, kernel: Kernel) -> Non
     wait_until(lambda: not bed.n1.processes("ada"), 130, "the end of our login")
 
 
-def test_the_login_hosts_session_is_lost(bed: Bed, slurm: Slurm, kernel: Kernel) -> None:
-    (job,) = slurm.jobs("ada")
-    bed.login.run(["pkill", "-KILL", "-f", "sshd: ada"])
-    assert kernel.launcher_status(timeout=10) == 27
-    assert f"job {job.id} may run on until its own end" in kernel.stderr()
-    wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
-    assert not bed.n1.files("/home/ada") & {"rik_kernel"}
-
-
-def test_the_job_goes_with_the_launcher(bed: Bed, slurm: Slurm, kernel: Kernel) -> None:
-    kernel.kill_launcher()
+def test_the_ssh_to_the_node_is_lost(bed: Bed, slurm: Slurm, kernel: Kernel) -> None:
+    bed.n1.run(["pkill", "-KILL", "-f", "sshd: ada"])
+    assert kernel.launcher_status(timeout=15) == 31
+    sentence = "the ssh to the node n1, which carries the kernel's sockets, was closed"
+    assert f"remote-kernels: {sentence}.\n" in kernel.stderr()
     wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
 
 
 # --- restarts -----------------------------------------------------------------------------------
-
-
-def test_a_restart_stays_in_the_job(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    with Kernel(add_kernel(site(bed)), tmp_path) as kernel:
-        (before,) = slurm.jobs("ada")
-        with slurm.full("bela"):
-            kernel.restart()
-            assert kernel.value("6 * 7") == 42
-        assert slurm.jobs("ada") == [before]
-        assert f"restarting in job {before.id} on {before.nodes}" in log_text()
-    wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
 
 
 def test_a_job_is_not_held_for_long(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
@@ -415,3 +234,10 @@ def test_a_node_without_sshd(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
     assert f"remote-kernels: {sentence}.\n" in stderr
     assert "Connection refused" in stderr
     wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="sockets go by an ssh to the node")
+def test_a_kernel_on_a_node_without_sshd(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
+    bed.n1.stop_sshd()
+    with Kernel(add_kernel(site(bed, "--remote-launch-args=-w n1")), tmp_path) as kernel:
+        assert kernel.value("__import__('platform').node()") == "n1"

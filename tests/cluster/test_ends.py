@@ -1,0 +1,72 @@
+"""However a kernel ends, its job ends too, and the other way round, with all schedulers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bed import wait_until
+from contract import FOR_EVER
+from frontend import Kernel, add_kernel, assert_block, log_text
+from queues import Queue
+
+
+@pytest.fixture
+def kernel(queue: Queue, tmp_path: Path) -> Iterator[Kernel]:
+    """A kernel on n1 that runs a cell."""
+    with Kernel(add_kernel(queue.site(node="n1")), tmp_path) as running:
+        running.begin(FOR_EVER)
+        yield running
+        print(running.stderr(), log_text())
+
+
+def test_a_job_that_is_cancelled(queue: Queue, kernel: Kernel) -> None:
+    (job,) = queue.jobs()
+    queue.cancel(job)
+    assert kernel.launcher_status(timeout=40) == 44
+    name = queue.id_of(job)
+    where = f"n1, job {name} (via gina@gw1, {queue.kind.user}@login)"
+    sentence = f"job {name} {queue.kind.cancelled}"
+    assert_block(kernel.stderr(), sentence, "running the kernel", where, None)
+
+
+def test_a_job_whose_time_is_up(queue: Queue, tmp_path: Path) -> None:
+    with Kernel(add_kernel(queue.site(*queue.kind.limit)), tmp_path) as kernel:
+        kernel.begin(FOR_EVER)
+        (job,) = queue.jobs()
+        queue.let_time_run_out(job)
+        assert kernel.launcher_status(timeout=90) == 44
+        sentence = f"job {queue.id_of(job)} {queue.kind.time_is_up}"
+        assert f"remote-kernels: {sentence}.\n" in kernel.stderr()
+
+
+def test_the_login_hosts_session_is_lost(queue: Queue, kernel: Kernel) -> None:
+    (job,) = queue.jobs()
+    queue.lose_session()
+    assert kernel.launcher_status(timeout=10) == 27
+    assert f"job {queue.id_of(job)} may run on until its own end" in kernel.stderr()
+    queue.wait_empty()
+    home = f"/home/{queue.kind.user}"
+    wait_until(
+        lambda: not [path for path in queue.bed.n1.files(home) if "rik_kernel" in path],
+        15,
+        "the connection file's end",
+    )
+
+
+def test_the_job_goes_with_the_launcher(queue: Queue, kernel: Kernel) -> None:
+    kernel.kill_launcher()
+    queue.wait_empty()
+
+
+def test_a_restart_stays_in_the_job(queue: Queue, tmp_path: Path) -> None:
+    with Kernel(add_kernel(queue.site()), tmp_path) as kernel:
+        (before,) = queue.jobs()
+        with queue.scheduler.full("bela"):
+            kernel.restart()
+            assert kernel.value("6 * 7") == 42
+        assert [job.id for job in queue.jobs()] == [before.id]
+        assert f"restarting in job {queue.id_of(before)} on " in log_text()
+    queue.wait_empty()
