@@ -24,6 +24,7 @@ NODES = plan.CLUSTER.others
 # Partition ``short`` and ``KillWait``: limits that tests can wait for. A job's end is told by
 # srun's status only with 5 s or more (with 2 srun gives up first and says 0). ``SlurmdTimeout``: a
 # node that was silent when it was asked, every 100 s otherwise, would be given no job for as long.
+# ``UnkillableStepTimeout``: a node that was taken away with a job on it would be drained after 60 s.
 CONFIGURATION = f"""\
 ClusterName=bed
 SlurmctldHost={CONTROLLER}({plan.CLUSTER.address(CONTROLLER)})
@@ -43,6 +44,7 @@ SelectTypeParameters=CR_CPU
 GresTypes=gpu
 ReturnToService=2
 KillWait=5
+UnkillableStepTimeout=300
 SlurmdTimeout=0
 MinJobAge=300
 InactiveLimit=0

@@ -73,11 +73,11 @@ NEVER = {
 }
 DOWN = {
     "slurm": "SLURM does not answer: srun: error: ",
-    "sge": "Grid Engine does not answer: ",
-    "sge_qrsh": "Grid Engine does not answer: ",
+    "sge": "GridEngine does not answer: ",
+    "sge_qrsh": "GridEngine (qrsh) does not answer: ",
     "pbs": "PBS does not answer: Connection refused",
     "pbs-torque": "PBS does not answer: salloc: error: ",
-    "lsf": "LSF does not answer: Failed in an LSF library call: LIM is down",
+    "lsf": "Platform LSF does not answer: Failed in an LSF library call: LIM is down",
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bed import wait_until
 from frontend import Kernel, add_kernel, assert_block, failing, log_text
-from queues import Queue
+from queues import KINDS, Queue, param
 
 
 def test_a_wait_is_told_and_survives_interrupts(queue: Queue, tmp_path: Path) -> None:
@@ -74,6 +74,11 @@ def test_a_killed_client_leaves_no_job(queue: Queue, tmp_path: Path) -> None:
         assert kernel.launcher_status(timeout=30) in (41, 44)
 
 
+# Grid Engine's client takes longer than this to notice.
+NOTICE_AT_ONCE = [param(name) for name, kind in KINDS.items() if kind.scheduler != "gridengine"]
+
+
+@pytest.mark.parametrize("queue", NOTICE_AT_ONCE, indirect=True)
 def test_a_job_that_is_cancelled_while_it_waits(queue: Queue, tmp_path: Path) -> None:
     with queue.waiting(tmp_path) as kernel:
         (job,) = queue.jobs()
