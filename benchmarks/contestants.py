@@ -37,7 +37,7 @@ forwards=
 for port in $ports; do
     forwards="$forwards -L 127.0.0.1:$port:127.0.0.1:$port"
 done
-options="-T -o BatchMode=yes -o StrictHostKeyChecking=accept-new"
+options="-T -F $6"
 ssh $options -J "$2" "$3" "$5" <"$1" | {
     read -r node
     ssh $options -o ExitOnForwardFailure=yes -N -J "$2,$3" $forwards "$4@$node" &
@@ -45,6 +45,8 @@ ssh $options -J "$2" "$3" "$5" <"$1" | {
     kill $!
 }
 """
+# An option on the command line would not hold for the gateways.
+SSH_CONFIG = "BatchMode yes\nStrictHostKeyChecking accept-new\n"
 # What the job runs, in a home that all nodes have.
 IN_THE_JOB = """\
 #!/bin/sh
@@ -73,7 +75,10 @@ def job_contestants(bed: Bed, interface: str) -> dict[str, str]:
     """The same in a job of a scheduler; our interface for it is one of ``JOBS``."""
     bed.login.write(ON_A_NODE, IN_THE_JOB.format(python=bed.far_python), user=USER, mode="700")
     way = ["--interface", interface, "--tunnel-hosts", GATEWAY, LOGIN_HOST]
-    hand = ["sh", "{connection_file}", GATEWAY, LOGIN_HOST, USER, JOBS[interface]]
+    config = Path(jupyter_data_dir(), "ssh_config")
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(SSH_CONFIG)
+    hand = ["sh", "{connection_file}", GATEWAY, LOGIN_HOST, USER, JOBS[interface], str(config)]
     argv = ["sh", "-c", BY_HAND_IN_A_JOB, *hand]
     return {
         "L0": plain(bed.far_python),

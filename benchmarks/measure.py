@@ -70,6 +70,7 @@ def job_figures(
     scheduler: Scheduler, name: str, directory: Path, in_jobs: bool
 ) -> dict[str, float]:
     """Kernels in jobs: one, the end of its job, and many at once."""
+    scheduler.wait_idle()
     start = Clock()
     with Kernel(name, directory) as kernel:
         found = {"ready_s": start.s()}
@@ -91,7 +92,6 @@ def job_figures(
         for kernel in many:
             kernel.wait_for_ready()
         found["many_ready_s"] = start.s()
-    scheduler.wait_idle()
     return found
 
 

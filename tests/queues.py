@@ -70,7 +70,7 @@ KINDS: Mapping[str, Kind] = {
     "sge_qrsh": replace(SGE, interface="sge_qrsh"),
     "pbs": Kind(
         *("pbs", "slurm", "pia", "Q"),
-        "Q (Not Running: Insufficient amount of resource: ncpus (R: 1 A: 0 T: 8)), expected to "
+        "Q (Not Running: Insufficient amount of resource: ncpus (R: 1 A: 0 T: 10)), expected to "
         "start ",
         *("qsub", "qdel", "--remote-launch-args=-l host={}"),
         job_id="{}.login",

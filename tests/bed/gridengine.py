@@ -16,7 +16,7 @@ from bed.client import Bed, Machine
 from bed.scheduler import Job, Scheduler, end
 from bed.waiting import wait_until
 
-SLOTS = 4  # of each node, whatever the host has
+SLOTS = 5  # of each node, whatever the host has
 NODES = plan.CLUSTER.others
 INSTALLED = "/usr/lib/gridengine"
 SHARE = "/usr/share/gridengine"

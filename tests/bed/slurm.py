@@ -17,14 +17,14 @@ from bed.client import Bed, Machine
 from bed.scheduler import Job, Scheduler, end
 from bed.waiting import wait_until
 
-CPUS = 4  # of each node, whatever the host has
+CPUS = 5  # of each node, whatever the host has
 CONTROLLER = plan.CLUSTER.switch
 NODES = plan.CLUSTER.others
 
 # Partition ``short`` and ``KillWait``: limits that tests can wait for. A job's end is told by
 # srun's status only with 5 s or more (with 2 srun gives up first and says 0). ``SlurmdTimeout``: a
 # node that was silent when it was asked, every 100 s otherwise, would be given no job for as long.
-# ``UnkillableStepTimeout``: a node that was taken away with a job on it would be drained after 60 s.
+# ``UnkillableStepTimeout``: nor if it was taken away with a job on it, which is drained after 60 s.
 CONFIGURATION = f"""\
 ClusterName=bed
 SlurmctldHost={CONTROLLER}({plan.CLUSTER.address(CONTROLLER)})
