@@ -10,11 +10,7 @@ from queues import KINDS, Queue, param
 
 # On n2 Slurm knows a job's processes by cgroups.
 NODES = [*(param(name, "n1") for name in KINDS), param("slurm", "n2")]
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The node has to be known beforehand."""
-    metafunc.parametrize(("queue", "node"), NODES, indirect=["queue"])
+pytestmark = pytest.mark.parametrize(("queue", "node"), NODES, indirect=["queue"])
 
 
 @pytest.fixture
