@@ -6,7 +6,9 @@ import re
 import sys
 
 import pexpect
+import psutil
 
+from bed import wait_until
 from frontend import Site, add_kernel
 
 
@@ -20,6 +22,10 @@ def test_console(site: Site) -> None:
     )
     try:
         console.expect(r"In \[1\]")
+        # It prompts when shell answers. Faster than a person, a cell would run before the socket
+        # of outputs is there, and the console would wait for what has been sent.
+        process = psutil.Process(console.pid)
+        wait_until(lambda: len(sockets(process)) == 5, 20, "all channels of the console")
         console.sendline("print('on', __import__('platform').node())")
         console.expect("on far")
         console.expect(r"In \[2\]")
@@ -32,3 +38,9 @@ def test_console(site: Site) -> None:
         console.expect(pexpect.EOF)
     finally:
         console.close(force=True)
+
+
+def sockets(process: psutil.Process) -> set[int]:
+    """The ports of the kernel's sockets that a front end is connected to."""
+    connections = process.net_connections("tcp4")
+    return {x.raddr.port for x in connections if x.status == psutil.CONN_ESTABLISHED}
