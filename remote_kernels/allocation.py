@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections import deque
@@ -81,7 +82,7 @@ class Allocation:
         self._receivers = 0
         self._look_back = ""
         self._said: deque[str] = deque(maxlen=40)
-        self._warned = False
+        self._warned = self._cancelled = False
         # When a line is to be typed into the shell that was given, and until when that may take.
         self._type_at: float | None = None
         self._give_up_at: float | None = None
@@ -141,6 +142,7 @@ class Allocation:
             case ["LOOK", *_]:
                 self._look_back = text
                 self._learn(self.interface.read_look(text))
+                self._cancelled = bool(self.job and re.search(self.interface.gone, text))
             case ["DONE", status]:
                 self.command_status = int(status)
                 self._over_at = time.monotonic() + self.interface.reason_patience
@@ -218,12 +220,15 @@ class Allocation:
         """Do what time has come for.
 
         Raises:
+            JobEndedError: the job is not there any more, and the command still waits for it.
             LaunchTimeoutError: the job has not started in time.
             AllocationError: the shell that was given does not answer.
         """
         now = time.monotonic()
         if self.on_node or self.command_status is not None:
             return
+        if self._cancelled:
+            raise self._ended_early("was cancelled")
         if self._timeout is not None and now >= self._timeout:
             state = f": {self.job}" if self.job else ""
             raise errors.LaunchTimeoutError(
@@ -257,11 +262,19 @@ class Allocation:
                 ", or give its full path with --launch-cmd",
             )
         elif (reason := self.ending()) and self.job:
-            error = errors.JobEndedError(f"{self.name_of_job()} {reason} before it started")
-            error.stage = "waiting for the job"
+            error = self._ended_early(reason)
         else:
             error = self.interface.refusal(said)
         error.command, error.said = self.command, tuple(said)
+        return error
+
+    def _ended_early(self, reason: str) -> RemoteKernelsError:
+        error = errors.JobEndedError(
+            f"{self.name_of_job()} {reason} before it started",
+            command=self.command,
+            said=self._said,
+        )
+        error.stage = "waiting for the job"
         return error
 
     def ending(self) -> str | None:

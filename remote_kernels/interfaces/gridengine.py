@@ -28,10 +28,11 @@ class GridEngine(Scheduler):
     )
     job_variables = ("JOB_ID", "JOB_NAME", "QUEUE", "PE", "PE_HOSTFILE", "NSLOTS", "SGE_TASK_*")
     job_variable = "JOB_ID"
-    # A client that waits takes no notice of SIGHUP and SIGTERM, nor for a while of qdel; and what
+    # A client that waits takes no notice of SIGHUP and SIGTERM, nor for a minute of qdel; and what
     # runs in a job is killed by qdel without a moment to clean up.
     end_signal = "INT"
     settled = "*'usage '*"
+    gone = r"jobs do not exist"
     down = r"unable to (send message to|contact) qmaster|commlib error|unable to read qmaster"
     refusals = (
         (r"parallel environment", "see the parallel environments with qconf -spl, check --pe"),

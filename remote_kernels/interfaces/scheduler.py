@@ -166,6 +166,10 @@ class Scheduler(Interface):
     #: A pattern of sh's case for what :meth:`look` prints once the job does not wait any more.
     settled: ClassVar[str] = "*"
 
+    #: What :meth:`look` prints of a job that is not there any more, as a regular expression; needed
+    #: only where the command itself goes on waiting for a job that was cancelled.
+    gone: ClassVar[str] = "(?!)"
+
     @classmethod
     def look_back(cls, name: str) -> str:
         """The sh command that prints why a job has ended; empty for none.

@@ -11,7 +11,7 @@ import pytest
 
 from bed import wait_until
 from frontend import Kernel, add_kernel, assert_block, failing, log_text
-from queues import KINDS, Queue, param
+from queues import Queue
 
 
 def test_a_wait_is_told_and_survives_interrupts(queue: Queue, tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_wait_is_told_and_survives_interrupts(queue: Queue, tmp_path: Path) ->
         kernel.signal_launcher(signal.SIGINT)
         says = f"remote-kernels: still waiting for job {queue.id_of(job)} {queue.kind.waits} ("
         wait_until(lambda: says in kernel.stderr(), 5, "the answer to the interrupt")
-        assert [x.id for x in queue.jobs()] == [job.id]
+        assert [(x.id, x.state) for x in queue.jobs()] == [(job.id, job.state)]
         full.close()
         kernel.wait_for_ready()
         assert kernel.value("6 * 7") == 42
@@ -74,15 +74,11 @@ def test_a_killed_client_leaves_no_job(queue: Queue, tmp_path: Path) -> None:
         assert kernel.launcher_status(timeout=30) in (41, 44)
 
 
-# Grid Engine's client takes longer than this to notice.
-NOTICE_AT_ONCE = [param(name) for name, kind in KINDS.items() if kind.scheduler != "gridengine"]
-
-
-@pytest.mark.parametrize("queue", NOTICE_AT_ONCE, indirect=True)
 def test_a_job_that_is_cancelled_while_it_waits(queue: Queue, tmp_path: Path) -> None:
     with queue.waiting(tmp_path) as kernel:
         (job,) = queue.jobs()
         queue.cancel(job)
         assert kernel.launcher_status(timeout=30) == 44
         sentence = f"job {queue.id_of(job)} was cancelled before it started"
-        assert_block(kernel.stderr(), sentence, "waiting for the job", queue.place, None)
+        words = queue.kind.withdrawn_words
+        assert_block(kernel.stderr(), sentence, "waiting for the job", queue.place, words)

@@ -7,8 +7,9 @@ differ; Grid Engine's are those of 8.1.9. PBS's and LSF's are from their sources
 from __future__ import annotations
 
 import pytest
+from conversation import Conversation
 
-from remote_kernels.errors import JobRefusedError, SchedulerDownError
+from remote_kernels.errors import JobEndedError, JobRefusedError, SchedulerDownError
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Job, Scheduler
 
@@ -485,6 +486,13 @@ ENDINGS: list[tuple[str, str, list[str], int | None, str | None]] = [
         137,
         "used more memory",
     ),
+    (
+        "slurm",
+        "",
+        ["slurmstepd: error: Job 41 exceeded memory limit (262144 > 204800), being killed"],
+        137,
+        "used more memory",
+    ),
     # What a cell prints is not what Slurm says.
     ("slurm", "", ["out of memory", f"print: {STEP}", "oom-killer"], 137, None),
     ("slurm", "", [], 0, None),
@@ -533,3 +541,18 @@ def test_why_a_job_ended(
     else:
         assert found is not None
         assert wanted in found
+
+
+def test_grid_engine_forgets_a_job_that_its_command_still_waits_for() -> None:
+    talk = Conversation(scheduler("sge"))
+    # Not known yet, so not gone.
+    talk.look("Following jobs do not exist: \nPython-3-abcdef")
+    talk.allocation.act()
+    talk.lines('Your job 17 ("Python-3-abcdef") has been submitted')
+    talk.look(QSTAT_J.format(""))
+    talk.allocation.act()
+    talk.look("Following jobs do not exist: \nPython-3-abcdef")
+    with pytest.raises(JobEndedError, match="job 17 was cancelled before it started") as raised:
+        talk.allocation.act()
+    assert raised.value.stage == "waiting for the job"
+    assert raised.value.command.startswith("qlogin ")
