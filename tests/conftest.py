@@ -7,10 +7,11 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from bed import Bed, GridEngine, Oar, Slurm, Watch
+from bed import Bed, GridEngine, Oar, Scheduler, Slurm, Watch
 from bed.client import FD_VARIABLE
 from bed.oar import postgresql
 
@@ -86,37 +87,35 @@ def bed(_bed: Bed | None) -> Iterator[Bed]:
     _bed.restore()
 
 
+S = TypeVar("S", bound=Scheduler)
+
+
+def started(kind: Callable[[Bed], S], name: str, bed: Bed | None) -> S:
+    """A scheduler for the first test that needs it; it ends with the bed."""
+    require("bed")
+    require(name)
+    assert bed is not None
+    scheduler = kind(bed)
+    scheduler.start()
+    return scheduler
+
+
 @pytest.fixture(scope="session")
 def slurm(_bed: Bed | None) -> Slurm:
-    """Slurm on the cluster, started for the first test that needs it; it ends with the bed."""
-    require("bed")
-    require("slurm")
-    assert _bed is not None
-    slurm = Slurm(_bed)
-    slurm.start()
-    return slurm
+    """Slurm on the cluster."""
+    return started(Slurm, "slurm", _bed)
 
 
 @pytest.fixture(scope="session")
 def gridengine(_bed: Bed | None) -> GridEngine:
-    """Grid Engine on the cluster, likewise."""
-    require("bed")
-    require("gridengine")
-    assert _bed is not None
-    gridengine = GridEngine(_bed)
-    gridengine.start()
-    return gridengine
+    """Grid Engine on the cluster."""
+    return started(GridEngine, "gridengine", _bed)
 
 
 @pytest.fixture(scope="session")
 def oar(_bed: Bed | None) -> Oar:
-    """OAR on a machine of its own, likewise."""
-    require("bed")
-    require("oar")
-    assert _bed is not None
-    oar = Oar(_bed)
-    oar.start()
-    return oar
+    """OAR on a machine of its own."""
+    return started(Oar, "oar", _bed)
 
 
 @pytest.fixture

@@ -27,7 +27,10 @@ class Kind:
         cancel: the command that cancels a job.
         on_node: the option that asks for a node.
         job_id: the scheduler's name of a job.
-        cancelled, time_is_up: what is said of a job that ended so.
+        asks: how the command that asks for a job begins, as it is shown.
+        cancelled, time_is_up: what we say of a job that ended so.
+        withdrawn_words, cancelled_words, time_is_up_words: what the scheduler itself says of a
+            job that was cancelled while it waited or ran, or whose time was up; empty for nothing.
         limit: the options with which the time of a job will be up soon; without any the job's
             owner shortens it.
         needs: what must be installed beside the scheduler.
@@ -41,9 +44,13 @@ class Kind:
     clients: str
     cancel: str
     on_node: str
+    asks: str
     job_id: str = "{}"
     cancelled: str = "was cancelled"
     time_is_up: str = "reached its time limit"
+    withdrawn_words: str = ""
+    cancelled_words: str = ""
+    time_is_up_words: str = ""
     limit: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
@@ -57,6 +64,7 @@ SGE = Kind(
     clients="qlogin|qrsh",
     cancel="qdel",
     on_node="--queue=all.q@{}",
+    asks="qlogin ",
     cancelled="was cancelled or killed",
     time_is_up="reached a hard limit (h_rt, h_cpu or h_vmem)",
     limit=("--time=8s",),
@@ -64,27 +72,32 @@ SGE = Kind(
 KINDS: Mapping[str, Kind] = {
     "slurm": Kind(
         *("slurm", "slurm", "ada", "PENDING", "PENDING (Resources), expected to start 20"),
-        *("srun", "scancel", "--remote-launch-args=-w {}"),
+        *("srun", "scancel", "--remote-launch-args=-w {}", "SLURM_OVERLAP=1 srun "),
+        withdrawn_words="cancelled",
+        cancelled_words="CANCELLED",
     ),
     "sge": SGE,
-    "sge_qrsh": replace(SGE, interface="sge_qrsh"),
+    "sge_qrsh": replace(SGE, interface="sge_qrsh", asks="qrsh "),
     "pbs": Kind(
         *("pbs", "slurm", "pia", "Q"),
         "Q (Not Running: Insufficient amount of resource: ncpus (R: 1 A: 0 T: 10)), expected to "
         "start ",
-        *("qsub", "qdel", "--remote-launch-args=-l host={}"),
+        *("qsub", "qdel", "--remote-launch-args=-l host={}", "qsub -I "),
         job_id="{}.login",
+        time_is_up_words="=>> PBS: job killed: walltime",
     ),
     # Slurm's own qsub.
     "pbs-torque": Kind(
         *("pbs", "slurm", "tora", "Q", "Q (Resources), expected to start 20"),
-        *("qsub", "qdel", "--remote-launch-args=-l nodes={}"),
+        *("qsub", "qdel", "--remote-launch-args=-l nodes={}", "qsub -I "),
+        time_is_up_words="DUE TO TIME LIMIT",
         needs=("torque",),
     ),
     "lsf": Kind(
         *("lsf", "slurm", "lars", "PEND"),
         "PEND (Job slot limit reached: 2 hosts;), expected to start ",
-        *("bsub", "bkill", "--remote-launch-args=-m {}"),
+        *("bsub", "bkill", "--remote-launch-args=-m {}", "bsub "),
+        withdrawn_words="<<Terminated while pending>>",
     ),
 }
 

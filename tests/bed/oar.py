@@ -113,7 +113,7 @@ class Oar(Scheduler):
             self._cancel(number)
 
     @contextlib.contextmanager
-    def server_down(self) -> Iterator[None]:
+    def down(self) -> Iterator[None]:
         """Let nobody answer for a while; what has been asked for stays in the database."""
         end(self._login, "Almighty.*", signal="KILL")
         try:

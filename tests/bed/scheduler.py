@@ -58,9 +58,9 @@ class Scheduler(ABC):
     def full(self, user: str = "ada") -> AbstractContextManager[None]:
         """Let jobs of a user take every place that is free."""
 
+    @abstractmethod
     def down(self) -> AbstractContextManager[None]:
         """Let nobody answer for a while; running jobs stay."""
-        raise NotImplementedError
 
     def cancel_all(self) -> None:
         """Cancel every job, and wait until the nodes are free of them."""

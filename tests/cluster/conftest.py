@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from bed import Bed
+from contract import FOR_EVER
+from frontend import Kernel, add_kernel, log_text
 from queues import KINDS, Queue, param, queue_of
 
 
@@ -24,3 +29,12 @@ def _leave_nothing(scheduler_runs: None, nothing_remains: None, jupyter: None) -
 def queue(bed: Bed, request: pytest.FixtureRequest) -> Queue:
     """Every queue in turn."""
     return queue_of(request.param, bed, request)
+
+
+@pytest.fixture
+def kernel(queue: Queue, tmp_path: Path) -> Iterator[Kernel]:
+    """A kernel on n1 that runs a cell."""
+    with Kernel(add_kernel(queue.site(node="n1")), tmp_path) as running:
+        running.begin(FOR_EVER)
+        yield running
+        print(running.stderr(), log_text())

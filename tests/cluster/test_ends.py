@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from bed import wait_until
 from contract import FOR_EVER
 from frontend import Kernel, add_kernel, assert_block, log_text
 from queues import Queue
-
-
-@pytest.fixture
-def kernel(queue: Queue, tmp_path: Path) -> Iterator[Kernel]:
-    """A kernel on n1 that runs a cell."""
-    with Kernel(add_kernel(queue.site(node="n1")), tmp_path) as running:
-        running.begin(FOR_EVER)
-        yield running
-        print(running.stderr(), log_text())
 
 
 def test_a_job_that_is_cancelled(queue: Queue, kernel: Kernel) -> None:
@@ -29,7 +17,8 @@ def test_a_job_that_is_cancelled(queue: Queue, kernel: Kernel) -> None:
     name = queue.id_of(job)
     where = f"n1, job {name} (via gina@gw1, {queue.kind.user}@login)"
     sentence = f"job {name} {queue.kind.cancelled}"
-    assert_block(kernel.stderr(), sentence, "running the kernel", where, None)
+    words = queue.kind.cancelled_words
+    assert_block(kernel.stderr(), sentence, "running the kernel", where, words)
 
 
 def test_a_job_whose_time_is_up(queue: Queue, tmp_path: Path) -> None:
@@ -40,6 +29,7 @@ def test_a_job_whose_time_is_up(queue: Queue, tmp_path: Path) -> None:
         assert kernel.launcher_status(timeout=90) == 44
         sentence = f"job {queue.id_of(job)} {queue.kind.time_is_up}"
         assert f"remote-kernels: {sentence}.\n" in kernel.stderr()
+        assert queue.kind.time_is_up_words in kernel.stderr()
 
 
 def test_the_login_hosts_session_is_lost(queue: Queue, kernel: Kernel) -> None:
@@ -67,6 +57,6 @@ def test_a_restart_stays_in_the_job(queue: Queue, tmp_path: Path) -> None:
         with queue.scheduler.full("bela"):
             kernel.restart()
             assert kernel.value("6 * 7") == 42
-        assert [job.id for job in queue.jobs()] == [before.id]
+        assert queue.jobs() == [before]
         assert f"restarting in job {queue.id_of(before)} on " in log_text()
     queue.wait_empty()

@@ -193,7 +193,7 @@ def test_a_refused_request(
 
 
 def test_a_server_that_is_down(oar: Oar, add: Add, tmp_path: Path) -> None:
-    with oar.server_down():
+    with oar.down():
         status, stderr = failing(add(), tmp_path)
         assert status == 42
         assert "OAR does not answer: [ERROR] Cannot connect to executor" in stderr

@@ -32,24 +32,6 @@ def test_slurms_qsub_is_toras(queue: Queue) -> None:
     assert queue.in_login_shell("type -p qsub") == f"{queue.bed.torque}/qsub\n"
 
 
-@STUBS
-def test_what_is_asked_for_is_given(queue: Queue, tmp_path: Path) -> None:
-    options = ["--time=1:30:00", "--memory=1G", "--gpus=1", "--queue=main", "--cpus=3"]
-    with Kernel(add_kernel(queue.site(*options), name="Torch 2.9 (GPU)"), tmp_path) as kernel:
-        (job,) = queue.jobs()
-        assert job.name.startswith("Torch-2--")
-        assert len(job.name) == 15
-        shown = queue.in_login_shell(f"scontrol -o show job {job.id}")
-        for part in ("TimeLimit=01:30:00", "MinMemoryNode=1G", "Partition=main", "CPUs/Task=3"):
-            assert part in shown
-        assert "gres:gpu:1" in shown
-        environ = kernel.value("dict(__import__('os').environ)")
-        assert environ["PBS_JOBID"] == f"{job.id}.login"
-        assert environ["PBS_ENVIRONMENT"] == "PBS_INTERACTIVE"
-        assert not [name for name in environ if name.startswith("SLURM")]
-        assert kernel.value("__import__('platform').node()") == "n2"
-
-
 @TORQUE
 @pytest.mark.parametrize("settings", [(), ("LaunchParameters=use_interactive_step",)])
 def test_slurms_qsub_leads_to_a_node(

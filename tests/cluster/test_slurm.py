@@ -11,65 +11,50 @@ from pathlib import Path
 import pytest
 
 from bed import Bed, Slurm, wait_until
-from contract import FOR_EVER
 from frontend import IPYKERNEL, Kernel, Site, add_kernel, failing, log_text
+from queues import Queue, param
 
-pytestmark = pytest.mark.needs("slurm")
-WAY = ["--interface=slurm", "--tunnel-hosts", "gina@gw1", "ada@login"]
+pytestmark = [
+    pytest.mark.needs("slurm"),
+    pytest.mark.parametrize("queue", [param("slurm")], indirect=True),
+]
 
 
-def site(bed: Bed, *options: str) -> Site:
-    return Site(bed.n1, "ada", bed.far_python, [*WAY, *options])
-
-
-def test_steps_of_its_own(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    with Kernel(add_kernel(site(bed, "--cpus=2")), tmp_path) as kernel:
+def test_steps_of_its_own(queue: Queue, tmp_path: Path) -> None:
+    with Kernel(add_kernel(queue.site("--cpus=2")), tmp_path) as kernel:
         node = kernel.value("__import__('platform').node()")
         assert kernel.run("!srun hostname").text.split() == [node]
         assert kernel.run("!srun -n2 hostname").text.split() == [node, node]
         assert kernel.value("'SLURM_OVERLAP' in __import__('os').environ") is False
 
 
-def test_tasks_on_several_nodes(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    options = site(bed, "--remote-launch-args=-N2 -n2")
+def test_tasks_on_several_nodes(queue: Queue, tmp_path: Path) -> None:
+    options = queue.site("--remote-launch-args=-N2 -n2")
     with Kernel(add_kernel(options), tmp_path) as kernel:
         assert sorted(kernel.run("!srun hostname").text.split()[-2:]) == ["n1", "n2"]
 
 
-def test_what_is_asked_for_is_given(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    options = ["--time=1:30:00", "--memory=1G", "--gpus=1", "--queue=main", "--cpus=3"]
-    spec = add_kernel(site(bed, *options), name="Torch 2.9 (GPU)")
-    with Kernel(spec, tmp_path) as kernel:
-        (job,) = slurm.jobs("ada")
-        assert job.name.startswith("Torch-2-9-GPU-")
-        shown = bed.login.run(["scontrol", "-o", "show", "job", str(job.id)]).stdout
-        for part in ("TimeLimit=01:30:00", "MinMemoryNode=1G", "Partition=main", "CPUs/Task=3"):
-            assert part in shown
-        assert "gres:gpu:1" in shown
-        assert kernel.value("__import__('platform').node()") == "n2"
-
-
-def test_one_login_to_each_machine(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    with Kernel(add_kernel(site(bed, "--remote-launch-args=-w n1")), tmp_path) as kernel:
+def test_one_login_to_each_machine(queue: Queue, tmp_path: Path) -> None:
+    with Kernel(add_kernel(queue.site(node="n1")), tmp_path) as kernel:
         assert kernel.value("6 * 7") == 42
-        assert (bed.gw1.logins(), bed.login.logins()) == (["gina"], ["ada"])
-        assert bed.n1.logins() == ["ada"]
+        assert (queue.bed.gw1.logins(), queue.bed.login.logins()) == (["gina"], ["ada"])
+        assert queue.bed.n1.logins() == ["ada"]
 
 
-def test_a_home_on_each_machine(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
+def test_a_home_on_each_machine(queue: Queue, tmp_path: Path) -> None:
     there = ["-i", "slurm", "-t", "gina@gw1", "bela@login", "--remote-launch-args=-w n1"]
-    separate = Site(bed.n1, "bela", bed.far_python, there)
+    separate = Site(queue.bed.n1, "bela", queue.bed.far_python, there)
     with Kernel(add_kernel(separate), tmp_path) as kernel:
         assert kernel.value("__import__('platform').node()") == "n1"
-        (copy,) = [path for path in bed.n1.files("/home/bela") if "rik_kernel-" in path]
-        assert not [path for path in bed.login.files("/home/bela") if "rik_kernel-" in path]
+        (copy,) = [path for path in queue.bed.n1.files("/home/bela") if "rik_kernel-" in path]
+        assert not [path for path in queue.bed.login.files("/home/bela") if "rik_kernel-" in path]
         assert copy.startswith("/home/bela/")
 
 
-def test_an_interactive_step(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
+def test_an_interactive_step(queue: Queue, slurm: Slurm, tmp_path: Path) -> None:
     with (
         slurm.settings("LaunchParameters=use_interactive_step"),
-        Kernel(add_kernel(site(bed, "--cpus=2")), tmp_path) as kernel,
+        Kernel(add_kernel(queue.site("--cpus=2")), tmp_path) as kernel,
     ):
         assert len(kernel.run("!srun -n2 hostname").text.split()) == 2
 
@@ -77,72 +62,65 @@ def test_an_interactive_step(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
 # --- the end of the job -------------------------------------------------------------------------
 
 
-@pytest.fixture
-def kernel(bed: Bed, slurm: Slurm, tmp_path: Path) -> Iterator[Kernel]:
-    """A kernel on n1 that runs a cell."""
-    with Kernel(add_kernel(site(bed, "--remote-launch-args=-w n1")), tmp_path) as running:
-        running.begin(FOR_EVER)
-        yield running
-        print(running.stderr(), log_text())
-
-
-def test_a_node_that_the_administrator_takes_away(bed: Bed, slurm: Slurm, kernel: Kernel) -> None:
-    (job,) = slurm.jobs("ada")
-    bed.login.run(["scontrol", "update", "nodename=n1", "state=down", "reason=test"])
+def test_a_node_that_the_administrator_takes_away(
+    queue: Queue, slurm: Slurm, kernel: Kernel
+) -> None:
+    (job,) = queue.jobs()
+    queue.bed.login.run(["scontrol", "update", "nodename=n1", "state=down", "reason=test"])
     try:
         assert kernel.launcher_status(timeout=30) == 44
         assert f"remote-kernels: job {job.id} lost its node.\n" in kernel.stderr()
     finally:
         # It may have come back by itself.
-        bed.login.run(["scontrol", "update", "nodename=n1", "state=resume"], check=False)
+        queue.bed.login.run(["scontrol", "update", "nodename=n1", "state=resume"], check=False)
         slurm.wait_idle()
 
 
 @pytest.mark.timeout(300)
-def test_a_node_that_falls_silent(bed: Bed, slurm: Slurm, kernel: Kernel) -> None:
-    bed.n1.cut()
+def test_a_node_that_falls_silent(queue: Queue, kernel: Kernel) -> None:
+    queue.bed.n1.cut()
     assert kernel.launcher_status(timeout=60) == 45
     assert "remote-kernels: the node n1 has not answered for 5" in kernel.stderr()
-    bed.n1.mend()
-    wait_until(lambda: not slurm.jobs("ada"), 60, "the job's end")
+    queue.bed.n1.mend()
+    wait_until(lambda: not queue.jobs(), 60, "the job's end")
     # sshd learns of it when TCP has tried again, ever more seldom while there was no answer.
-    wait_until(lambda: not bed.n1.processes("ada"), 130, "the end of our login")
+    wait_until(lambda: not queue.bed.n1.processes("ada"), 130, "the end of our login")
 
 
-def test_the_ssh_to_the_node_is_lost(bed: Bed, slurm: Slurm, kernel: Kernel) -> None:
-    bed.n1.run(["pkill", "-KILL", "-f", "sshd: ada"])
+def test_the_ssh_to_the_node_is_lost(queue: Queue, kernel: Kernel) -> None:
+    queue.bed.n1.run(["pkill", "-KILL", "-f", "sshd: ada"])
     assert kernel.launcher_status(timeout=15) == 31
     sentence = "the ssh to the node n1, which carries the kernel's sockets, was closed"
     assert f"remote-kernels: {sentence}.\n" in kernel.stderr()
-    wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
+    queue.wait_empty()
 
 
 # --- restarts -----------------------------------------------------------------------------------
 
 
-def test_a_job_is_not_held_for_long(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    kernel = Kernel(add_kernel(site(bed)), tmp_path)
+def test_a_job_is_not_held_for_long(queue: Queue, tmp_path: Path) -> None:
+    kernel = Kernel(add_kernel(queue.site()), tmp_path)
     with kernel:
         # The connection file stays, as it does before a restart.
         kernel.client.shutdown()
         assert kernel.launcher_status(timeout=5) == 0
-        assert slurm.jobs("ada")
-        wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
+        assert queue.jobs()
+        queue.wait_empty()
 
 
-def test_a_kernel_that_died_is_restarted_in_its_job(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    with Kernel(add_kernel(site(bed)), tmp_path) as kernel:
-        (before,) = slurm.jobs("ada")
+def test_a_kernel_that_died_is_restarted_in_its_job(queue: Queue, tmp_path: Path) -> None:
+    with Kernel(add_kernel(queue.site()), tmp_path) as kernel:
+        (before,) = queue.jobs()
         kernel.client.execute("import os; os.abort()")
         assert kernel.launcher_status(timeout=10) == 26
         # As Jupyter's restarter does.
         kernel.restart(now=True)
-        assert slurm.jobs("ada") == [before]
+        assert queue.jobs() == [before]
 
 
-def test_a_restart_with_other_ports_takes_a_new_job(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    with Kernel(add_kernel(site(bed)), tmp_path) as kernel:
-        (before,) = slurm.jobs("ada")
+def test_a_restart_with_other_ports_takes_a_new_job(queue: Queue, tmp_path: Path) -> None:
+    with Kernel(add_kernel(queue.site()), tmp_path) as kernel:
+        (before,) = queue.jobs()
         kernel.client.shutdown(restart=True)
         assert kernel.launcher_status(timeout=5) == 0
         path = Path(kernel.manager.connection_file)
@@ -151,7 +129,7 @@ def test_a_restart_with_other_ports_takes_a_new_job(bed: Bed, slurm: Slurm, tmp_
         path.write_text(json.dumps(swapped))
         command = kernel.manager.format_kernel_cmd()
         with subprocess.Popen(command, start_new_session=True) as launcher:
-            wait_until(lambda: slurm.jobs("ada") not in ([before], []), 20, "another job")
+            wait_until(lambda: queue.jobs() not in ([before], []), 20, "another job")
             assert "the job cannot be used for it" in log_text()
             launcher.terminate()
         path.unlink()
@@ -204,40 +182,40 @@ def on_login_host(bed: Bed, env: dict[str, str], *before: str) -> list[list[str]
     return [line.split() for line in done.stdout.splitlines()]
 
 
-def test_from_the_login_host_itself(bed: Bed, slurm: Slurm, own_jupyter: dict[str, str]) -> None:
-    first, again = on_login_host(bed, own_jupyter)
+def test_from_the_login_host_itself(queue: Queue, own_jupyter: dict[str, str]) -> None:
+    first, again = on_login_host(queue.bed, own_jupyter)
     assert first[0] in ("n1", "n2")
     assert first == again
-    assert bed.login.logins() == []
+    assert queue.bed.login.logins() == []
 
 
-def test_from_within_a_job(bed: Bed, slurm: Slurm, own_jupyter: dict[str, str]) -> None:
-    outer = bed.login.run(["salloc", "--no-shell", "-c2"], user="ada").stderr.split()[-1]
+def test_from_within_a_job(queue: Queue, own_jupyter: dict[str, str]) -> None:
+    outer = queue.bed.login.run(["salloc", "--no-shell", "-c2"], user="ada").stderr.split()[-1]
     try:
         within = ["env", f"SLURM_JOB_ID={outer}", f"SLURM_JOBID={outer}", "SLURM_NTASKS=7"]
-        first, again = on_login_host(bed, own_jupyter, *within)
+        first, again = on_login_host(queue.bed, own_jupyter, *within)
         assert first == again
         assert first[1] != outer
     finally:
-        bed.login.run(["scancel", outer], user="ada")
+        queue.bed.login.run(["scancel", outer], user="ada")
 
 
 # --- a node that lets nobody in -----------------------------------------------------------------
 
 
-def test_a_node_without_sshd(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    bed.n1.stop_sshd()
-    spec = add_kernel(site(bed, "--remote-launch-args=-w n1"))
+def test_a_node_without_sshd(queue: Queue, tmp_path: Path) -> None:
+    queue.bed.n1.stop_sshd()
+    spec = add_kernel(queue.site(node="n1"))
     status, stderr = failing(spec, tmp_path)
     assert status == 31
     sentence = "the ssh to the node n1, which carries the kernel's sockets, is refused"
     assert f"remote-kernels: {sentence}.\n" in stderr
     assert "Connection refused" in stderr
-    wait_until(lambda: not slurm.jobs("ada"), 15, "the job's end")
+    queue.wait_empty()
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="sockets go by an ssh to the node")
-def test_a_kernel_on_a_node_without_sshd(bed: Bed, slurm: Slurm, tmp_path: Path) -> None:
-    bed.n1.stop_sshd()
-    with Kernel(add_kernel(site(bed, "--remote-launch-args=-w n1")), tmp_path) as kernel:
+def test_a_kernel_on_a_node_without_sshd(queue: Queue, tmp_path: Path) -> None:
+    queue.bed.n1.stop_sshd()
+    with Kernel(add_kernel(queue.site(node="n1")), tmp_path) as kernel:
         assert kernel.value("__import__('platform').node()") == "n1"
