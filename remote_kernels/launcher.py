@@ -52,6 +52,8 @@ _SESSION_ENDS_TOO = 1.0
 # ssh asks its own server every 15 s; what lies behind the login host only we can ask.
 _PING_EVERY, _NODE_PATIENCE = 20.0, 50.0
 _LINES_SHOWN = 20
+# The status of a process that got SIGKILL, as shells tell it.
+_KILLED = 128 + signal.SIGKILL
 
 # What an interactive shell says for want of a terminal, and at its end; of no use to anybody.
 _SHELL_NOISE = re.compile(
@@ -125,6 +127,7 @@ class Launcher:
         self._deadline: float | None = None
         self._heard_at = self._pinged_at = 0.0
         self._far_status: int | None = None
+        self._out_of_memory = False
         self._receiver_is_back = False
         self._pending_log: list[str] = []
         self._write_log: Callable[[str], None] = self._pending_log.append
@@ -407,8 +410,9 @@ class Launcher:
                 self.stage = "up"
                 self.said.clear()
                 self._carry_sockets(stack)
-            case ["EXIT", status]:
+            case ["EXIT", status, *why]:
                 self._far_status = int(status)
+                self._out_of_memory = self._far_status == _KILLED and why == ["MEMORY"]
                 self._let_far_side_clean_up()
 
     # --- the sockets ----------------------------------------------------------------------------
@@ -592,6 +596,12 @@ class Launcher:
         if self.stage == "precmd":
             return errors.PrecommandError(
                 f"the pre-command {ended}: {self.options.precmd}", said=said
+            )
+        if self._out_of_memory:
+            return errors.KernelDiedError(
+                "the kernel used more memory than it may, and was killed",
+                said=said,
+                advice="let it use less, or ask for more (for a job: --memory)",
             )
         if self.stage == "starting":
             if status in (126, 127) or any("Command not found" in line for line in said):

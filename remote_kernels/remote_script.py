@@ -14,7 +14,8 @@ What the far side says, in this order:
 ``PRECMD status``   the pre-command ended
 ``UP``              the kernel listens on its ports
 ``FAIL what``       WORKDIR, PORTS or FILE: the sentence on it was printed before
-``EXIT status``     the kernel ended, its connection file is removed
+``EXIT status``     the kernel ended, its connection file is removed; then ``MEMORY`` if Linux has
+                    killed something since its start for want of memory
 ``PONG``            the answer to PING
 =================== =============================================================================
 
@@ -284,6 +285,22 @@ rk_listening() {
   rk_pattern=$(printf ':%04X [0-9A-F:]* 0A |' $rk_ports)
   [ "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -Ec "${rk_pattern%|}")" -ge 5 ]
 }
+# How often Linux has killed something of this job or session (cgroups(7), version 2 and 1).
+rk_kills() {
+  while IFS=: read -r rk_id rk_kind rk_group; do
+    case ,$rk_kind, in
+      ,,) set -- /sys/fs/cgroup memory.events ;;
+      *,memory,*) set -- /sys/fs/cgroup/memory memory.oom_control ;;
+      *) continue ;;
+    esac
+    # In a container its own branch may stand for the whole tree.
+    until [ -r "$1$rk_group/$2" ] || [ -z "$rk_group" ]; do
+      rk_group=${rk_group#/}
+      case $rk_group in */*) rk_group=/${rk_group#*/} ;; *) rk_group= ;; esac
+    done
+    grep '^oom_kill ' "$1$rk_group/$2"
+  done 2>/dev/null </proc/self/cgroup
+}
 rk_watch() {
   until rk_listening; do
     rk_running || return
@@ -295,6 +312,7 @@ rk_watch() {
 # With a session of its own the kernel gets no signal but ours; a foreground process, unlike one in
 # the background, keeps SIGINT. What is not Linux has no setsid, but a sh that knows "set -m".
 rk_setsid=$(command -v setsid) || set -m
+rk_kills_before=$(rk_kills)
 
 exec 3<&0 5>&1
 {
@@ -307,7 +325,8 @@ exec 3<&0 5>&1
     # csh, too, ends so after an interrupt that the kernel survived, and its traps are worse.
     [ "$rk_status" != 130 ] || [ "$rk_text" != "$rk_text_csh" ] || rk_status=0
     rk_remove_file
-    rk_tell EXIT $rk_status
+    [ "$(rk_kills)" = "$rk_kills_before" ] && rk_why= || rk_why=MEMORY
+    rk_tell EXIT $rk_status $rk_why
   } |
     # A scheduler that kills all of the job but the kernel must not find the terminal held by it.
     /bin/sh -c 'trap "" HUP INT TERM; echo RELAY $$ >&4; exec 4>&-; exec cat' >&5 3<&- 5>&-

@@ -67,7 +67,10 @@ _KILLED_FOR = (
 _SAID_ENDINGS = (
     (r"qsub: job \S+ apparently deleted|Job \S+ is being deleted$", _CANCELLED),
     (r"(srun|slurmstepd).*DUE TO TIME LIMIT", _TIME_IS_UP),
-    (r"(srun|slurmstepd).*(oom.kill|[Oo]ut [Oo]f [Mm]emory)", _TOO_MUCH_MEMORY),
+    (
+        r"(srun|slurmstepd).*(oom.kill|[Oo]ut [Oo]f [Mm]emory|[Ee]xceeded .*memory limit)",
+        _TOO_MUCH_MEMORY,
+    ),
     (r"(srun|slurmstepd).*(DUE TO NODE FAILURE|Node failure on)", "lost its node"),
     (r"(srun|slurmstepd).*CANCELLED AT|salloc: .*has been revoked", _CANCELLED),
 )

@@ -33,7 +33,11 @@ _ENDINGS = {
 _SAYS = re.compile(r"(srun|slurmstepd[^:]*): ")
 # For a job that squeue has forgotten, or that the step's own end has outrun.
 _SAID_ENDINGS = (
-    (r"oom.kill|[Oo]ut [Oo]f [Mm]emory", "used more memory than it had been given"),
+    # The last is said where Slurm itself looks at the memory of a job.
+    (
+        r"oom.kill|[Oo]ut [Oo]f [Mm]emory|[Ee]xceeded .*memory limit",
+        "used more memory than it had been given",
+    ),
     (r"DUE TO TIME LIMIT", "reached its time limit"),
     (r"DUE TO PREEMPTION", "had to make way for another one"),
     (r"DUE TO NODE FAILURE|error: Node failure on", "lost its node"),

@@ -141,11 +141,11 @@ class RunningMachine:
 
     def files(self) -> list[str]:
         """Every path in the places where people may write."""
-        root = Path(f"/proc/{self.init}/root")
+        root = f"/proc/{self.init}/root"
         return [
-            os.path.join("/", os.path.relpath(directory, root), name)
+            f"{directory.removeprefix(root)}/{name}"
             for place in LOOKED_AT
-            for directory, directories, names in os.walk(root / place)
+            for directory, directories, names in os.walk(f"{root}/{place}")
             for name in (*directories, *names)
         ]
 
@@ -178,7 +178,8 @@ def switched_on(layout: Layout) -> Iterator[dict[str, RunningMachine]]:
     finally:
         for running in machines.values():
             running.stop()
-        remove_cgroup(Path(plan.FREEZER, CGROUP))
+        for hierarchy in (plan.FREEZER, plan.MEMORY):
+            remove_cgroup(Path(hierarchy, CGROUP))
 
 
 def remove_cgroup(cgroup: Path) -> None:

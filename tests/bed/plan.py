@@ -8,7 +8,9 @@ from pathlib import Path
 
 BASE = "/run/bed"  # below a private /run: invisible to the rest of the host
 SOURCE = "/srv/remote-kernels"  # the checkout, as the laptop sees it
-FREEZER = "/sys/fs/cgroup/freezer"  # cgroup v1's, where Linux has them
+# Of cgroup v1, where Linux has them.
+FREEZER = "/sys/fs/cgroup/freezer"
+MEMORY = "/sys/fs/cgroup/memory"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 

@@ -65,7 +65,8 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=U
 PartitionName=short Nodes=n1 MaxTime=1 State=UP
 """
 GRES = "NodeName=n2 Name=gpu File=/dev/zero\n"  # any device will do
-CGROUP = "CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\n"
+# Memory is kept within limits only where a test lets task/cgroup in.
+CGROUP = "CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\nConstrainRAMSpace=yes\n"
 MUNGED = (
     *("setpriv", "--reuid=munge", "--regid=munge", "--init-groups", "munged"),
     *(f"--{name}-file=/run/munge/{name}" for name in ("key", "seed", "pid", "log")),
@@ -164,12 +165,16 @@ class Slurm(Scheduler):
             lay_out(machine)
             start_munged(machine, key)
         if not self._has_cgroup:
-            self._has_cgroup = all(own_cgroup(node, self._bed.cgroup) for node in self._nodes)
+            self._has_cgroup = self._own_cgroups(plan.FREEZER)
+            self._own_cgroups(plan.MEMORY)
         self._configure()
         self._login.run(["slurmctld", "-c"])
         for node in self._nodes:
             node.run(["slurmd"])
         self.wait_idle()
+
+    def _own_cgroups(self, hierarchy: str) -> bool:
+        return all(own_cgroup(node, hierarchy, self._bed.cgroup) for node in self._nodes)
 
     def _stop(self) -> None:
         for machine in self._bed.cluster:
@@ -218,14 +223,14 @@ def start_munged(machine: Machine, key: str) -> None:
     machine.run(MUNGED)
 
 
-def own_cgroup(machine: Machine, name: str) -> bool:
-    """Let a machine see a branch of Linux's freezer cgroups as the whole; false: there are none.
+def own_cgroup(machine: Machine, hierarchy: str, name: str) -> bool:
+    """Let a machine see a branch of a hierarchy of cgroups as the whole; false: there is none.
 
     The cgroups of all beds of a host are in one place, and Slurm's names in it would be the same.
     """
-    branch = f"{plan.FREEZER}/{name}/{machine.name}"
-    steps = (["mountpoint", plan.FREEZER], ["mkdir", "-p", branch])
+    branch = f"{hierarchy}/{name}/{machine.name}"
+    steps = (["mountpoint", hierarchy], ["mkdir", "-p", branch])
     if any(machine.run(step, check=False).status for step in steps):
         return False
-    machine.run(["mount", "--bind", branch, plan.FREEZER])
+    machine.run(["mount", "--bind", branch, hierarchy])
     return True

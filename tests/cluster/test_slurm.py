@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bed import Bed, Slurm, wait_until
+from bed.plan import MEMORY
 from frontend import IPYKERNEL, Kernel, Site, add_kernel, failing, log_text
 from queues import Queue, param
 
@@ -74,6 +75,22 @@ def test_a_node_that_the_administrator_takes_away(
         # It may have come back by itself.
         queue.bed.login.run(["scontrol", "update", "nodename=n1", "state=resume"], check=False)
         slurm.wait_idle()
+
+
+def test_a_kernel_that_takes_more_memory_than_it_was_given(
+    queue: Queue, slurm: Slurm, tmp_path: Path
+) -> None:
+    if queue.bed.n2.run(["test", "-w", MEMORY], check=False).status:
+        pytest.skip("no memory cgroups here, or none that may be written")
+    with (
+        slurm.settings("TaskPlugin=task/cgroup", "SelectTypeParameters=CR_CPU_Memory"),
+        Kernel(add_kernel(queue.site("--memory=200M", node="n2")), tmp_path) as kernel,
+    ):
+        kernel.client.execute("too_much = b'x' * (500 << 20)")
+        assert kernel.launcher_status(timeout=20) == 26
+        sentence = "the kernel used more memory than it may, and was killed"
+        assert f"remote-kernels: {sentence}.\n" in kernel.stderr()
+        assert "--memory" in kernel.stderr().rpartition("  try:   ")[2]
 
 
 @pytest.mark.timeout(300)

@@ -7,11 +7,11 @@ differ; Grid Engine's are those of 8.1.9. PBS's and LSF's are from their sources
 from __future__ import annotations
 
 import pytest
-from conversation import Conversation
 
 from remote_kernels.errors import JobEndedError, JobRefusedError, SchedulerDownError
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Job, Scheduler
+from unit.conversation import Conversation
 
 
 def scheduler(name: str) -> type[Scheduler]:
