@@ -92,10 +92,9 @@ class Allocation:
     @property
     def command(self) -> str:
         """The scheduler's command for a person; the program that it runs stands as dots."""
-        settings = [f"{k}={shlex.quote(v)}" for k, v in self.interface.environment.items()]
         ours = (RECEIVER, receiver_command())
-        words = ["…" if word in ours else shlex.quote(word) for word in self._command]
-        return " ".join([*settings, *words])
+        words = [*self.interface.settings(), *self._command]
+        return " ".join("…" if word in ours else shlex.quote(word) for word in words)
 
     @property
     def over(self) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2s
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from remote_kernels.private_directory import PrivateDirectory, base_directory
 
@@ -46,57 +46,46 @@ class Held:
     far_ports: Sequence[int]
 
 
-def hold(
-    held: Held,
-    descriptors: Sequence[int],
-    connection_file: Path,
-    release: bytes,
-    log: Callable[[str], None],
-) -> None:
-    """Leave a process behind that holds the session; return when it does.
+@dataclass(frozen=True)
+class Holder:
+    """The process that stays behind.
 
-    Args:
+    Attributes:
         held: for the launcher that comes.
         descriptors: the session's terminal first; all are handed over.
         connection_file: that Jupyter wrote; when it goes, nobody comes.
         release: is sent to the session so that it ends.
         log: takes what becomes of it.
     """
-    ready, tell = os.pipe()
-    if os.fork():
-        os.close(tell)
-        os.read(ready, 1)
-        os.close(ready)
-        return
-    try:
-        os.setsid()
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):
-            os.dup2(null, standard)
-        _Holder(held, descriptors, connection_file, release, log).run(tell)
-    finally:
-        os._exit(0)
 
+    held: Held
+    descriptors: Sequence[int]
+    connection_file: Path
+    release: bytes
+    log: Callable[[str], None]
 
-class _Holder:
-    """The process that stays behind."""
+    @property
+    def _terminal(self) -> int:
+        return self.descriptors[0]
 
-    def __init__(
-        self,
-        held: Held,
-        descriptors: Sequence[int],
-        connection_file: Path,
-        release: bytes,
-        log: Callable[[str], None],
-    ) -> None:
-        self._held = held
-        self._descriptors = descriptors
-        self._terminal = descriptors[0]
-        self._connection_file = connection_file
-        self._release = release
-        self._log = log
+    def stay_behind(self) -> None:
+        """Leave the process behind, and return when it holds the session."""
+        ready, tell = os.pipe()
+        if os.fork():
+            os.close(tell)
+            os.read(ready, 1)
+            os.close(ready)
+            return
+        try:
+            os.setsid()
+            null = os.open(os.devnull, os.O_RDWR)
+            for standard in (0, 1, 2):
+                os.dup2(null, standard)
+            self._hold(tell)
+        finally:
+            os._exit(0)
 
-    def run(self, tell: int) -> NoReturn:
+    def _hold(self, tell: int) -> None:
         """Wait for a launcher, and give the job back if none comes.
 
         Args:
@@ -105,7 +94,7 @@ class _Holder:
         place = PrivateDirectory()
         try:
             with socket.socket(socket.AF_UNIX) as listener:
-                listener.bind(str(place.path / _name(self._connection_file)))
+                listener.bind(str(place.path / _name(self.connection_file)))
                 listener.listen()
                 os.close(tell)
                 taken = self._wait(listener)
@@ -113,12 +102,11 @@ class _Holder:
             place.remove()
         if not taken:
             self._give_back()
-        os._exit(0)
 
     def _wait(self, listener: socket.socket) -> bool:
         """Whether a launcher has taken the session over."""
         deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self._connection_file.exists():
+        while time.monotonic() < deadline and self.connection_file.exists():
             watched: list[Any] = [listener, self._terminal]
             ready = select.select(watched, [], [], 0.2)[0]
             if listener in ready:
@@ -131,11 +119,11 @@ class _Holder:
         with listener.accept()[0] as launcher:
             launcher.settimeout(_ANSWER_PATIENCE)
             near = json.loads(launcher.recv(_LARGEST))
-            if near != list(self._held.near):
-                self._log("the restarted kernel has other ports: the job cannot be used for it")
+            if near != list(self.held.near):
+                self.log("the restarted kernel has other ports: the job cannot be used for it")
                 return False
-            text = json.dumps(asdict(self._held)).encode()
-            socket.send_fds(launcher, [text], list(self._descriptors))
+            text = json.dumps(asdict(self.held)).encode()
+            socket.send_fds(launcher, [text], list(self.descriptors))
             # Its answer: what has been sent is lost if nobody takes it.
             return launcher.recv(1) != b""
 
@@ -147,12 +135,12 @@ class _Holder:
             return False
 
     def _give_back(self) -> None:
-        self._log("giving the job back")
+        self.log("giving the job back")
         # An ssh that others go through ends only after these.
-        for descriptor in self._descriptors[1:]:
+        for descriptor in self.descriptors[1:]:
             os.close(descriptor)
         try:
-            os.write(self._terminal, self._release)
+            os.write(self._terminal, self.release)
         except OSError:
             return
         deadline = time.monotonic() + _RELEASE_PATIENCE

@@ -458,9 +458,8 @@ class Launcher:
         stack.callback(self._forwards.session.close)
 
     def _look_after_forwards(self) -> None:
-        if self._forwards is None or self._failure or self._far_status is not None:
-            return
-        if self._job_is_ending():
+        ended = self._failure or self._far_status is not None or self._job_is_ending()
+        if self._forwards is None or ended:
             return
         self._forwards.read()
         if not self._forwards.session.open:
@@ -517,7 +516,7 @@ class Launcher:
                     self._on_line_of_job(before)
 
     def _hold(self) -> None:
-        from remote_kernels.holding import Held, hold
+        from remote_kernels.holding import Held, Holder
 
         assert self.allocation is not None
         assert self._forwards is not None
@@ -526,7 +525,7 @@ class Launcher:
         self._log(f"holding {self.allocation.name_of_job()} in case of a restart")
         held = Held(self.mark, self.node, job, self._near, list(self.far_ports))
         descriptors = [session.fileno() for session in sessions]
-        hold(held, descriptors, self.connection.path, QUIT, self._log)
+        Holder(held, descriptors, self.connection.path, QUIT, self._log).stay_behind()
         for session in sessions:
             session.let_go()
 

@@ -151,9 +151,8 @@ def _dry_run(request: Request, spec: KernelSpec, options: KernelOptions) -> None
     directory, start, job_command = Path("PRIVATE_DIRECTORY"), bootstrap_command("BYTES"), None
     if issubclass(interface, Scheduler):
         start = receiver_command()
-        settings = [f"{name}={value}" for name, value in interface.environment.items()]
         name = interface.job_name(options, "TOKEN")
-        job_command = [*settings, *interface.job_command(options, name)]
+        job_command = [*interface.settings(), *interface.job_command(options, name)]
     command = interface.session_command(options, directory, start)
     if request.json:
         document = {"directory": str(spec.directory), "kernel_json": spec.document}

@@ -142,6 +142,11 @@ class Scheduler(Interface):
         raise NotImplementedError
 
     @classmethod
+    def settings(cls) -> list[str]:
+        """The variables that are set for the command, as words to put in front of it."""
+        return [f"{name}={value}" for name, value in cls.environment.items()]
+
+    @classmethod
     def left_behind(cls) -> tuple[str, ...]:
         """The variables that our commands set and the kernel must not have."""
         return tuple(cls.environment)
