@@ -184,7 +184,8 @@ class Slurm(Scheduler):
         # a controller that comes back finds nodes at once only if they report to it
         end(self._login, "slurmctld")
         for node in self._nodes:
-            end(node, "slurmd")
+            # Asked to end, it would go on telling the controller of a job that has just ended.
+            end(node, "slurmd", signal="KILL")
         self._configure()
         self._login.run(["slurmctld"])
         for node in self._nodes:

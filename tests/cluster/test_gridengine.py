@@ -22,8 +22,7 @@ def test_fifty_starts_in_a_row(queue: Queue, tmp_path: Path) -> None:
     spec = add_kernel(queue.site(), kernel_cmd="echo it ran; exit 7")
     with ThreadPoolExecutor(5) as rows:
         ends = list(rows.map(lambda _: failing(spec, tmp_path), range(50)))
-    assert [status for status, _ in ends] == [25] * 50
-    assert all("  said:  it ran\n" in stderr for _, stderr in ends)
+    assert [end for end in ends if end[0] != 25 or "  said:  it ran\n" not in end[1]] == []
     queue.wait_empty()
 
 

@@ -170,8 +170,10 @@ Host *
 class Reader:
     """Somebody who follows a page, with the names of their own machines."""
 
-    def __init__(self, page: str, machines: dict[str, str]) -> None:
+    def __init__(self, page: str, machines: dict[str, str], section: str = "") -> None:
         text = (ROOT / f"docs/guide/{page}").read_text(encoding="utf-8")
+        if section:
+            text = text.partition(f"\n## {section}\n")[2]
         # Names of kernels are made of those of machines.
         known = {re.sub(r"\W", "_", k): re.sub(r"\W", "_", v) for k, v in machines.items()}
         names = known | machines
@@ -218,19 +220,21 @@ class Reader:
 
 @pytest.fixture
 def kernels(bed: Bed, nothing_remains: None, jupyter: None) -> Iterator[None]:
-    """The environment ``~/kernels`` that the pages take for granted, wherever ada is."""
+    """The environment ``~/kernels`` that the pages take for granted, wherever the reader is."""
     environment = str(Path(bed.far_python).parents[1])
-    homes = (bed.login, bed.far, bed.inner)
-    for machine in homes:
-        machine.run(["ln", "-s", environment, "kernels"], user="ada")
+    on_login = [(bed.login, user) for user in ("ada", "pia", "lars")]
+    homes = [*on_login, (bed.far, "ada"), (bed.inner, "ada")]
+    for machine, user in homes:
+        machine.run(["ln", "-s", environment, "kernels"], user=user)
     yield
-    for machine in homes:
-        machine.run(["rm", "kernels"], user="ada")
+    for machine, user in homes:
+        machine.run(["rm", "kernels"], user=user)
 
 
-def node_of(page: str) -> str:
-    """Where the first kernel of a page runs."""
-    reader = Reader(page, MACHINES)
+def node_of(page: str, section: str = "", user: str = "ada") -> str:
+    """Where the first kernel of a page, or of a section of it, runs."""
+    who = {"me@login.example.org": f"{user}@login", "User me": f"User {user}"}
+    reader = Reader(page, MACHINES | who, section)
     reader.configure_ssh()
     return reader.try_it().strip()
 
@@ -249,6 +253,12 @@ def test_a_kernel_in_a_job_of_slurm() -> None:
 @pytest.mark.usefixtures("gridengine", "kernels")
 def test_a_kernel_in_a_job_of_grid_engine() -> None:
     assert node_of("grid-engine.md") in ("n1", "n2")
+
+
+@pytest.mark.usefixtures("slurm", "kernels")
+@pytest.mark.parametrize(("section", "user"), [("PBS", "pia"), ("LSF", "lars")])
+def test_a_kernel_in_a_job_of_a_stub(section: str, user: str) -> None:
+    assert node_of("pbs-and-lsf.md", section, user) in ("n1", "n2")
 
 
 CHECK_CODE = """\
