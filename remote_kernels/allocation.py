@@ -83,8 +83,9 @@ class Allocation:
         self._look_back = ""
         self._said: deque[str] = deque(maxlen=40)
         self._warned = self._cancelled = False
-        # When a line is to be typed into the shell that was given, and until when that may take.
+        # When a line is to be typed on the node, when at the latest, and until when that may take.
         self._type_at: float | None = None
+        self._prompt_by = 0.0
         self._give_up_at: float | None = None
         self._timeout: float | None = None
         self._over_at: float | None = None
@@ -139,6 +140,9 @@ class Allocation:
             case ["ASKED"]:
                 self._ask()
             case ["LOOK", *_]:
+                # What our own program says is no prompt.
+                if self._type_at is not None:
+                    self._type_at = max(self._type_at, self._prompt_by)
                 self._look_back = text
                 self._learn(self.interface.read_look(text))
                 self._cancelled = bool(self.job and re.search(self.interface.gone, text))
@@ -169,7 +173,8 @@ class Allocation:
         typed_after = self.interface.typed_after
         if self.asked and typed_after and typed_after.search(line):
             now = time.monotonic()
-            self._type_at, self._give_up_at = now + _NO_PROMPT, now + _SHELL_PATIENCE
+            self._type_at = self._prompt_by = now + _NO_PROMPT
+            self._give_up_at = now + _SHELL_PATIENCE
             self._timeout = None
         return False
 

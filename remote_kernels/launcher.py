@@ -395,9 +395,9 @@ class Launcher:
                 self._far_status = 1
                 raise self._placing_error(what)
             case ["COPY", *_]:
+                self.stage = "shell"
                 self._copy_path = event.partition(" ")[2]
             case ["START", group, *ports]:
-                self.stage = "shell"
                 self.far_ports = [int(port) for port in ports]
                 if self._forwards is not None:
                     self._forwards.guard(group, self._copy_path)

@@ -4,7 +4,7 @@ Everything that goes there is one text of POSIX sh, sent through the session's s
 that no key stands in a command line. Afterwards the session carries words: from us ``INT``,
 ``TERM``, ``PING`` and ``END``, from there lines that begin with a mark nobody else can know.
 
-What the far side says, in this order:
+What the far side says, in this order, but for START, which may come later than SHELL and PRECMD:
 
 =================== =============================================================================
 ``HELLO host job``  the login worked and our program runs; the job's id if there is one

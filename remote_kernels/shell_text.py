@@ -10,9 +10,12 @@ READY = "@rk-ready"
 # its line ends and cut its lines at 4095 bytes. The program is one line, since bash reads ahead
 # what has arrived at a terminal, and only its own next read finds that. A scheduler that ends a job
 # sends SIGTERM first, many of them to this process alone (Slurm with cgroups); a shell hears it
-# only while it waits.
+# only while it waits. Grid Engine (8.1.9) gives the terminal to what qrsh runs only after it has
+# started that, and whoever uses a terminal before is stopped; the fields are those of proc(5).
 RECEIVER = (
-    "trap : HUP INT; stty raw -echo; exec 3<&0; "
+    "while read -r rk_stat </proc/$$/stat && set -- ${rk_stat##*) } && "
+    '[ "$6" -gt 0 ] && [ "$6" -ne "$3" ]; do sleep 0.1; done; '
+    "set --; trap : HUP INT; stty raw -echo; exec 3<&0; "
     'trap "trap : TERM; rk_word=QUIT; kill -TERM 0" TERM; echo @rk-"ready"; '
     'while read -r rk_word rk_line; do case $rk_word in "") continue ;; '
     # In no subshell: of a terminal that goes away the kernel tells the first process only, and all

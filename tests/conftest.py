@@ -11,9 +11,12 @@ from typing import TypeVar
 
 import pytest
 
-from bed import Bed, GridEngine, Oar, Scheduler, Slurm, Watch
-from bed.client import FD_VARIABLE
-from bed.oar import postgresql
+# Their assertions, too, are to tell what was there.
+pytest.register_assert_rewrite("bed", "contract", "frontend", "queues")
+
+from bed import Bed, GridEngine, Oar, Scheduler, Slurm, Watch  # noqa: E402
+from bed.client import FD_VARIABLE  # noqa: E402
+from bed.oar import postgresql  # noqa: E402
 
 IN_CI = os.environ.get("CI") == "true"
 OAR = ("oarsub", "oar-database", "oar-server")

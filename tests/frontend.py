@@ -96,8 +96,8 @@ class Kernel:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            print(self.stderr(), log_text())
+        # For whoever reads of a test that failed.
+        print(self.stderr(), log_text())
         self.client.stop_channels()
         if self.manager.has_kernel:
             self.manager.shutdown_kernel(now=kind is not None)
@@ -200,7 +200,6 @@ def failing(spec: str, directory: Path) -> tuple[int, str]:
     kernel.start()
     try:
         status = kernel.launcher_status(timeout=50)
-        print(kernel.stderr())
         return status, kernel.stderr()
     finally:
         kernel.__exit__(None, None, None)

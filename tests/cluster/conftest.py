@@ -9,7 +9,7 @@ import pytest
 
 from bed import Bed
 from contract import FOR_EVER
-from frontend import Kernel, add_kernel, log_text
+from frontend import Kernel, add_kernel
 from queues import KINDS, Queue, param, queue_of
 
 
@@ -37,4 +37,3 @@ def kernel(queue: Queue, tmp_path: Path) -> Iterator[Kernel]:
     with Kernel(add_kernel(queue.site(node="n1")), tmp_path) as running:
         running.begin(FOR_EVER)
         yield running
-        print(running.stderr(), log_text())

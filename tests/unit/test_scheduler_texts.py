@@ -556,3 +556,16 @@ def test_grid_engine_forgets_a_job_that_its_command_still_waits_for() -> None:
         talk.allocation.act()
     assert raised.value.stage == "waiting for the job"
     assert raised.value.command.startswith("qlogin ")
+
+
+def test_a_look_at_the_job_is_no_prompt_of_its_shell() -> None:
+    talk = Conversation(scheduler("sge"))
+    talk.lines("Establishing builtin session to host n1 ...")
+    without_prompt = talk.allocation.wake_at()
+    assert without_prompt
+    talk.allocation.on_output()
+    with_prompt = talk.allocation.wake_at()
+    assert with_prompt
+    assert with_prompt < without_prompt
+    talk.look(QSTAT_J.format(""))
+    assert talk.allocation.wake_at() == without_prompt
