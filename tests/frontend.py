@@ -156,10 +156,7 @@ class Kernel:
 
     def begin(self, code: str) -> str:
         """Send Python that goes on, and wait until it runs; the message's id."""
-        return self.begin_with(f"print('begun', flush=True)\n{code}")
-
-    def begin_with(self, code: str) -> str:
-        """Send a cell that prints something first, and wait for that; the message's id."""
+        code = f"print('begun', flush=True)\n{code}"
         # With stop_on_error, ipykernel drops what comes in the first 0.1 s after an error.
         message_id: str = self.client.execute(code, stop_on_error=False)
         while True:

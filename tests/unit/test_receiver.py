@@ -267,7 +267,8 @@ def run_two_kernels(receiver: Terminal, home: Path) -> None:
             mark="@rk-test",
             info=INFO,
             copy_name="rik_kernel-1.json",
-            kernel_cmd=f"{kernel_cmd} until [ -e seen ]; do sleep 0.02; done; rm seen; exec cat",
+            # A bash whose sleep has just ended by itself takes no notice of an interrupt.
+            kernel_cmd=f"{kernel_cmd} until [ -e seen ]; do sleep 1; done; rm seen; exec cat",
             ports=[42000 + n for n in range(5)],
         )
         receiver.type(to_receiver(script.text()))
