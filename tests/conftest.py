@@ -130,10 +130,14 @@ def nothing_remains(bed: Bed) -> Iterator[None]:
 
 
 @pytest.fixture
-def jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Jupyter's and our own files of this test in a directory of its own."""
     for variable in ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
+    yield
+    # For whoever reads of a test that failed.
+    for path in (*tmp_path.rglob("stderr-*"), *tmp_path.rglob("*.log")):
+        print(path.name, path.read_text("utf-8", "replace"), sep="\n")

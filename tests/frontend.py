@@ -96,8 +96,6 @@ class Kernel:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # For whoever reads of a test that failed.
-        print(self.stderr(), log_text())
         self.client.stop_channels()
         if self.manager.has_kernel:
             self.manager.shutdown_kernel(now=kind is not None)

@@ -15,13 +15,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from remote_kernels.options import (
-    INTERFACE_NAMES,
-    KernelOptions,
-    flag_and_value,
-    given,
-    option_of,
-)
+from remote_kernels.interfaces import interface_names
+from remote_kernels.options import KernelOptions, flag_and_value, given, option_of
 
 _WORDS_KEY = f"{__name__}.words"
 
@@ -103,7 +98,7 @@ def complete_interfaces(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """The interfaces whose names begin so."""
-    return [CompletionItem(name) for name in INTERFACE_NAMES if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in interface_names() if name.startswith(incomplete)]
 
 
 def changes(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from remote_kernels.errors import OptionsError
 from remote_kernels.interfaces.base import Interface
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 #: Other packages' entry points, each an :class:`Interface` under its name.
 ENTRY_POINTS = "remote_kernels.interfaces"
@@ -38,14 +41,22 @@ def interface_named(name: str | None) -> type[Interface]:
     return cast("type[Interface]", found)
 
 
-def _somebody_elses(name: str) -> type[Interface]:
+def interface_names() -> list[str]:
+    """The names of all interfaces, ours first."""
+    return [*_INTERFACES, *_others()]
+
+
+def _others() -> dict[str, EntryPoint]:
     # It takes longer than all that a kernel of ours needs before its session.
     from importlib.metadata import entry_points
 
-    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _somebody_elses(name: str) -> type[Interface]:
+    others = _others()
     if name not in others:
-        known = ", ".join([*_INTERFACES, *others])
-        raise OptionsError(f"Unknown interface {name}; there are {known}")
+        raise OptionsError(f"Unknown interface {name}; there are {', '.join(interface_names())}")
     try:
         found = others[name].load()
     except Exception as error:  # whatever somebody else's module raises

@@ -79,6 +79,14 @@ def test_it_adds_an_interface(python: Path) -> None:
     assert command in done.stdout
 
 
+def test_a_shell_completes_its_name(python: Path) -> None:
+    words = "remote-kernels manage --interface oa"
+    asks = {"_REMOTE_KERNELS_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "3"}
+    command = [python, "-m", "remote_kernels"]
+    done = subprocess.run(command, env={**os.environ, **asks}, capture_output=True, text=True)
+    assert done.stdout == "plain,oar\n"
+
+
 def test_what_oar_cannot_express_is_refused(python: Path) -> None:
     done = manage(python, "--kernel_cmd=ipython", "--memory=1G")
     assert done.returncode != 0
