@@ -355,7 +355,9 @@ exec 3<&0 5>&1
   done
   rk_remove_file
   rk_end_kernel
-  # What the kernel has left running may hold its other end.
+  # What the kernel has left running may hold its other end. Of what died of the first, shells say
+  # nothing; it may be ignored.
+  kill -PIPE "$rk_relay"
   kill -KILL "$rk_relay"
 } 2>/dev/null
 """
