@@ -266,7 +266,7 @@ class Allocation:
                 ", or give its full path with --launch-cmd",
             )
         elif (reason := self.ending()) and self.job:
-            error = self._ended_early(reason)
+            return self._ended_early(reason)
         else:
             error = self.interface.refusal(said)
         error.command, error.said = self.command, tuple(said)
