@@ -52,8 +52,6 @@ _SESSION_ENDS_TOO = 1.0
 # ssh asks its own server every 15 s; what lies behind the login host only we can ask.
 _PING_EVERY, _NODE_PATIENCE = 20.0, 50.0
 _LINES_SHOWN = 20
-# The status of a process that got SIGKILL, as shells tell it.
-_KILLED = 128 + signal.SIGKILL
 
 # What an interactive shell says for want of a terminal, and at its end; of no use to anybody.
 _SHELL_NOISE = re.compile(
@@ -412,7 +410,7 @@ class Launcher:
                 self._carry_sockets(stack)
             case ["EXIT", status, *why]:
                 self._far_status = int(status)
-                self._out_of_memory = self._far_status == _KILLED and why == ["MEMORY"]
+                self._out_of_memory = why == ["MEMORY"]
                 self._let_far_side_clean_up()
 
     # --- the sockets ----------------------------------------------------------------------------
@@ -458,8 +456,12 @@ class Launcher:
         stack.callback(self._forwards.session.close)
 
     def _look_after_forwards(self) -> None:
-        ended = self._failure or self._far_status is not None or self._job_is_ending()
-        if self._forwards is None or ended:
+        if (
+            self._forwards is None
+            or self._failure
+            or self._far_status is not None
+            or self._job_is_ending()
+        ):
             return
         self._forwards.read()
         if not self._forwards.session.open:

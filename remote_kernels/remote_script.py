@@ -14,8 +14,8 @@ What the far side says, in this order, but for START, which may come later than 
 ``PRECMD status``   the pre-command ended
 ``UP``              the kernel listens on its ports
 ``FAIL what``       WORKDIR, PORTS or FILE: the sentence on it was printed before
-``EXIT status``     the kernel ended, its connection file is removed; then ``MEMORY`` if Linux has
-                    killed something since its start for want of memory
+``EXIT status``     the kernel ended, its connection file is removed; then ``MEMORY`` if it was
+                    killed, and Linux has killed something since its start for want of memory
 ``PONG``            the answer to PING
 =================== =============================================================================
 
@@ -325,7 +325,8 @@ exec 3<&0 5>&1
     # csh, too, ends so after an interrupt that the kernel survived, and its traps are worse.
     [ "$rk_status" != 130 ] || [ "$rk_text" != "$rk_text_csh" ] || rk_status=0
     rk_remove_file
-    [ "$(rk_kills)" = "$rk_kills_before" ] && rk_why= || rk_why=MEMORY
+    rk_why=
+    [ "$rk_status" != 137 ] || [ "$(rk_kills)" = "$rk_kills_before" ] || rk_why=MEMORY
     rk_tell EXIT $rk_status $rk_why
   } |
     # A scheduler that kills all of the job but the kernel must not find the terminal held by it.
