@@ -243,7 +243,7 @@ class PortsError(RemoteKernelsError):
 
     exit_code = 28
     stage = "choosing the ports"
-    advice = "look over there for awk and od, and for what holds so many ports (ss -tln)"
+    advice = "look over there for awk, and for what holds so many ports (ss -tln)"
 
 
 class ForwardError(RemoteKernelsError):

@@ -19,7 +19,8 @@ What the far side says, in this order, but for START, which may come later than 
 ``PONG``            the answer to PING
 =================== =============================================================================
 
-Only sh, awk, cat, grep, od, uname and sleep are needed over there; setsid is used where it exists.
+Only sh, awk, cat, grep, uname and sleep are needed over there; setsid and readlink are used where
+they exist.
 """
 
 from __future__ import annotations
@@ -228,20 +229,25 @@ case $PWD/ in
 esac
 rk_file=$rk_path
 
-# Random ones of 15000 to 31999, below those that systems give out for outgoing connections.
+# Five in a row of 15000 to 31999, below those that systems give out for outgoing connections. Since
+# a kernel listens some time after its ports were looked at, programs that run at once begin at
+# different ones, by the shell's number and that of the space of process numbers it is in.
 rk_choose_ports() {
-  { cat /proc/net/tcp /proc/net/tcp6 || netstat -an -p tcp
-    echo random
-    od -An -v -N2000 -tu2 /dev/urandom; } 2>/dev/null |
-  awk '
-    $1 == "random" { choosing = 1; next }
-    !choosing { sub(/.*[:.]/, "", $2); sub(/.*[:.]/, "", $4); taken[$2]; taken["d" $4]; next }
-    {
-      for (i = 1; i <= NF && found < 5; i++) {
-        port = 15000 + $i % 17000; hex = sprintf("%04X", port)
-        if (hex in taken || ("d" port) in taken) continue
-        taken[hex]; printf "%d ", port; found++
+  rk_space=$(readlink /proc/self/ns/pid 2>/dev/null)
+  { cat /proc/net/tcp /proc/net/tcp6 || netstat -an -p tcp; } 2>/dev/null |
+  awk -v number=$$ -v space="$rk_space" '
+    BEGIN { gsub(/[^0-9]/, "", space) }
+    { sub(/.*[:.]/, "", $2); sub(/.*[:.]/, "", $4); taken[$2]; taken["d" $4] }
+    END {
+      # 997 has no factor in common with 3400, so all are tried; neighbours are where others begin.
+      for (try = 0; try < 3400 && found < 5; try++) {
+        base = 15000 + (number + space + 997 * try) % 3400 * 5
+        for (found = 0; found < 5; found++) {
+          hex = sprintf("%04X", base + found)
+          if (hex in taken || ("d" (base + found)) in taken) break
+        }
       }
+      if (found == 5) print base, base + 1, base + 2, base + 3, base + 4
     }'
 }
 [ -n "$rk_ports" ] || rk_ports=$(rk_choose_ports)

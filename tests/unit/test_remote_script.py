@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,12 @@ def script(kernel_cmd: str, **changes: Any) -> Script:
     )
 
 
+def function(name: str) -> str:
+    """The text of one of the program's functions."""
+    text = script("true").text()
+    return text[text.index(f"{name}() {{") :].partition("\n}\n")[0] + "\n}"
+
+
 def events(lines: list[str]) -> list[str]:
     return [line.partition(MARK + " ")[2] for line in lines if MARK + " " in line]
 
@@ -108,6 +115,37 @@ def test_the_copy_holds_everything_but_address_and_ports(sh: list[str], home: Pa
     assert len(set(far_ports)) == 5
     assert "600" in lines
     assert not list(home.iterdir())
+
+
+def test_kernels_that_start_at_once_get_different_ports(sh: list[str], home: Path) -> None:
+    # None of these listens, so each finds all ports free; random ones would not all differ.
+    command = [*sh, "-c", f"{function('rk_choose_ports')}\nread -r go; rk_choose_ports"]
+    programs = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(100)
+    ]
+    ports = [int(port) for program in programs for port in program.communicate(b"\n")[0].split()]
+    assert len(ports) == 500
+    assert len(set(ports)) == 500
+    assert all(15000 <= port < 32000 for port in ports)
+
+
+def test_ports_in_use_are_not_chosen(sh: list[str], home: Path) -> None:
+    # The same number of a process, so the same ports, were they free.
+    program = f"{function('rk_choose_ports')}\nrk_choose_ports; read -r go; rk_choose_ports"
+    with (
+        subprocess.Popen(
+            [*sh, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as child,
+        socket.socket() as listener,
+    ):
+        assert child.stdin
+        assert child.stdout
+        first = child.stdout.readline().split()
+        listener.bind(("127.0.0.1", int(first[3])))
+        listener.listen()
+        second = child.communicate(b"\n")[0].split()
+    assert len(second) == 5
+    assert not set(first) & set(second)
 
 
 def test_local_kernels_keep_their_ports(sh: list[str], home: Path) -> None:
