@@ -158,12 +158,23 @@ rk_give_up() {
   kill -KILL "$rk_client" 2>/dev/null
 }
 
+# salloc gives the terminal to the shell of a job only after it has started it; a shell that was
+# faster stands stopped, and nobody continues it. The fields are those of proc(5).
+rk_continue() {
+  { read -r rk_stat </proc/$$/stat; } 2>/dev/null || return
+  set -- ${rk_stat##*) }
+  { read -r rk_stat <"/proc/$6/stat"; } 2>/dev/null || return
+  case ${rk_stat##*) } in T*) kill -CONT "-$6" ;; esac
+}
 rk_watch() {
   trap : HUP
+  rk_is_settled=
   while sleep "$rk_pause" && [ -t 3 ]; do
+    rk_continue
+    [ -z "$rk_is_settled" ] || return
     rk_seen=$(rk_look 2>/dev/null | rk_line)
     [ -z "$rk_seen" ] || rk_tell LOOK "$rk_seen"
-    [ -n "$rk_seen" ] && rk_settled "$rk_seen" && return
+    [ -n "$rk_seen" ] && rk_settled "$rk_seen" && rk_is_settled=yes
     set -- $rk_pauses
     rk_pause=$1
     [ $# -eq 1 ] || { shift; rk_pauses=$*; }
