@@ -149,8 +149,7 @@ def test_an_interrupt_while_starting_does_nothing(site: Site, tmp_path: Path) ->
 
 
 def test_a_shutdown_ends_it_in_order(kernel: Kernel, site: Site) -> None:
-    kernel.client.shutdown()
-    assert kernel.launcher_status(timeout=2) == 0
+    assert kernel.shut_down() == 0
     assert not site.kernels()
     assert not site.connection_files()
     assert kernel.stderr() == ""

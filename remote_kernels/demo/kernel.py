@@ -167,10 +167,11 @@ class DemoKernel:
             self._manager.restart_kernel(stderr=stderr)
         self.wait_for_ready()
 
-    def shut_down(self) -> int | None:
+    def shut_down(self) -> int:
         """Shut it down in order; the launcher's exit code."""
         launcher = self.launcher
         self._manager.shutdown_kernel()
+        assert launcher.returncode is not None
         return launcher.returncode
 
     def close(self) -> None:

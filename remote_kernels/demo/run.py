@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from remote_kernels import kernelspecs
 from remote_kernels.demo.end_signals import Ended, EndSignals
-from remote_kernels.errors import DemoError, SshNotFoundError
+from remote_kernels.errors import DemoError, KernelDiedError, SshNotFoundError
 from remote_kernels.private_directory import PrivateDirectory
 
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ _ENDLESS = """\
 precious = 42
 print("for ever", flush=True)
 while True: pass"""
+# Once in some hundred times ipykernel (6.31, 7.4) crashes or hangs at its end, also where it was
+# started without us.
+_ENDS = {
+    0: "the kernel ended in order",
+    KernelDiedError.exit_code: "ipykernel crashed at its end",
+    128 + signal.SIGTERM: "ipykernel hung at its end, and Jupyter ended it",
+}
 _AGAIN = 'print(__import__("os").getpid(), "precious" in globals())'
 
 
@@ -233,10 +240,11 @@ class Demo:
     def _shut_down(self, kernel: DemoKernel) -> None:
         with self._begin("Shut it down (Kernel > Shut Down Kernel)") as found:
             status = kernel.shut_down()
-            _expect(status == 0, f"the launcher ended with exit code {status}")
+            _expect(status in _ENDS, f"the launcher ended with exit code {status}")
+            found.append(f"exit code {status} of the launcher: {_ENDS[status]}")
             copies = list(self._server.home.glob("rik_kernel-*"))
             _expect(not copies, "its connection file is still there")
-            found.append("the launcher ended with exit code 0, no connection file is left")
+            found.append("no connection file is left over there")
 
     def _delete_kernel(self, spec: kernelspecs.KernelSpec) -> None:
         command = ["remote-kernels", "manage", "--delete", spec.name]

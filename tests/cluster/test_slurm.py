@@ -119,8 +119,7 @@ def test_a_job_is_not_held_for_long(queue: Queue, tmp_path: Path) -> None:
     kernel = Kernel(add_kernel(queue.site()), tmp_path)
     with kernel:
         # The connection file stays, as it does before a restart.
-        kernel.client.shutdown()
-        assert kernel.launcher_status(timeout=5) == 0
+        assert kernel.shut_down() == 0
         assert queue.jobs()
         queue.wait_empty()
 
@@ -138,8 +137,7 @@ def test_a_kernel_that_died_is_restarted_in_its_job(queue: Queue, tmp_path: Path
 def test_a_restart_with_other_ports_takes_a_new_job(queue: Queue, tmp_path: Path) -> None:
     with Kernel(add_kernel(queue.site()), tmp_path) as kernel:
         (before,) = queue.jobs()
-        kernel.client.shutdown(restart=True)
-        assert kernel.launcher_status(timeout=5) == 0
+        assert kernel.shut_down(restart=True) == 0
         path = Path(kernel.manager.connection_file)
         info = json.loads(path.read_text())
         swapped = info | {"shell_port": info["hb_port"], "hb_port": info["shell_port"]}

@@ -79,8 +79,7 @@ def test_login_shells(bed: Bed, tmp_path: Path, user: str, precmd: str) -> None:
         cell = kernel.begin("import time\nwhile True: time.sleep(0.1)")
         kernel.signal_launcher(2)
         assert kernel.reply_to(cell)["ename"] == "KeyboardInterrupt"
-        kernel.client.shutdown()
-        assert kernel.launcher_status(timeout=3) == 0
+        assert kernel.shut_down() == 0
 
 
 def test_the_environment_is_that_of_a_login(bed: Bed, tmp_path: Path) -> None:
