@@ -69,6 +69,9 @@ QUEUE = {
     "load_thresholds": "NONE",  # the tests themselves are a load
     "shell": "/bin/bash",
     "shell_start_mode": "unix_behavior",
+    # as after a login: an ipykernel that crashes at its end leaves no file
+    "s_core": "0",
+    "h_core": "0",
 }
 AS_SGEADMIN = ("setpriv", "--reuid=sgeadmin", "--regid=sgeadmin", "--init-groups")
 SPOOLING = (
