@@ -131,7 +131,7 @@ def test_kernels_that_start_at_once_get_different_ports(sh: list[str], home: Pat
 
 def test_ports_in_use_are_not_chosen(sh: list[str], home: Path) -> None:
     # The same number of a process, so the same ports, were they free.
-    program = f"{function('rk_choose_ports')}\nrk_choose_ports; read -r go; rk_choose_ports"
+    program = f"{function('rk_choose_ports')}\necho $(rk_choose_ports); read -r go; rk_choose_ports"
     with (
         subprocess.Popen(
             [*sh, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
