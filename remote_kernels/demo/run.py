@@ -45,6 +45,8 @@ _ENDLESS = """\
 precious = 42
 print("for ever", flush=True)
 while True: pass"""
+_AGAIN = 'print(__import__("os").getpid(), "precious" in globals())'
+
 # Once in some hundred times ipykernel (6.31, 7.4) crashes or hangs at its end, also where it was
 # started without us.
 _ENDS = {
@@ -52,7 +54,6 @@ _ENDS = {
     KernelDiedError.exit_code: "ipykernel crashed at its end",
     128 + signal.SIGTERM: "ipykernel hung at its end, and Jupyter ended it",
 }
-_AGAIN = 'print(__import__("os").getpid(), "precious" in globals())'
 
 
 def check_needs() -> None:

@@ -20,6 +20,26 @@ from bed.waiting import wait_until
 PATIENCE = 20.0
 _TAG = "TEST_TERMINAL"
 
+#: A program that starts another and gives it the terminal late, as Grid Engine's qrsh_starter and
+#: Slurm's salloc may: only when it has started something itself, or stands stopped since it used
+#: the terminal before.
+LATE_STARTER = """
+import os, signal, sys, time
+child = os.fork()
+if child == 0:
+    os.setpgid(0, 0)
+    os.execvp(sys.argv[1], sys.argv[1:])
+def has_begun():
+    stopped = open(f"/proc/{child}/stat").read().rpartition(")")[2].split()[0] == "T"
+    return stopped or open(f"/proc/{child}/task/{child}/children").read()
+while not has_begun():
+    time.sleep(0.01)
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+os.tcsetpgrp(0, child)
+print("the terminal is given", flush=True)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
 
 class Terminal:
     """A program that leads a session with a controlling terminal, and all that it starts.

@@ -18,7 +18,7 @@ from bed.waiting import wait_until
 from remote_kernels import queue_script
 from remote_kernels.queue_script import QueueScript
 from remote_kernels.shell_text import READY, RECEIVER, receiver_command, to_receiver
-from unit.terminal import PATIENCE, Terminal
+from unit.terminal import LATE_STARTER, PATIENCE, Terminal
 
 MARK = "@rk-test"
 NASTY = [
@@ -527,28 +527,12 @@ def test_it_is_not_asked_any_more_once_the_job_runs(clock: Cluster) -> None:
     assert words(terminal) == ["LOGIN", "ASKED", "LOOK", "LOOK", "LOOK", "DONE", "GONE"]
 
 
-# As salloc does it, but sure to be late: what it starts is stopped when it uses the terminal.
-LATE_STARTER = """
-import os, signal, sys
-signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-child = os.fork()
-if child == 0:
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
-    os.execvp(sys.argv[1], sys.argv[1:])
-os.waitid(os.P_PID, child, os.WSTOPPED)
-os.tcsetpgrp(0, child)
-print("the job has the terminal", flush=True)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-
-
 def test_a_shell_that_got_the_terminal_too_late_is_continued(cluster: Cluster) -> None:
-    (cluster.home / "late.py").write_text(LATE_STARTER)
-    cluster.command("fake-run", f"exec {sys.executable} late.py bash --norc -i")
+    starter = f"{sys.executable} -c {shlex.quote(LATE_STARTER)}"
+    cluster.command("fake-run", f"exec {starter} bash --norc -i")
     cluster.command("sleep", "until [ -e go ]; do /bin/sleep 0.02; done; exec /bin/sleep 0.02")
     terminal = cluster.asked(script(own_session=False))
-    terminal.wait_for(b"the job has the terminal\n")
+    terminal.wait_for(b"the terminal is given\n")
     (cluster.home / "go").touch()
     terminal.type(b'echo "it ${PWD:+goes on}"; exit 3\n')
     terminal.wait_for(b"it goes on")

@@ -28,7 +28,7 @@ from remote_kernels.shell_text import (
     receiver_command,
     to_receiver,
 )
-from unit.terminal import PATIENCE, Terminal
+from unit.terminal import LATE_STARTER, PATIENCE, Terminal
 
 At = Callable[..., Terminal]
 
@@ -90,25 +90,10 @@ def receiver(request: pytest.FixtureRequest, at_terminal: At) -> Terminal:
     return terminal
 
 
-# Gives the terminal to what it has started only when that has started something itself.
-STARTER = """
-import os, signal, sys
-child = os.fork()
-if child == 0:
-    os.setpgid(0, 0)
-    os.execvp(sys.argv[1], sys.argv[1:])
-while not open(f"/proc/{child}/task/{child}/children").read():
-    pass
-signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-os.tcsetpgrp(0, child)
-os.waitpid(child, 0)
-"""
-
-
 @pytest.mark.parametrize("sh", SHELLS, ids=lambda command: str(command[0]))
 def test_it_waits_for_the_terminal_to_be_its_own(sh: list[str], at_terminal: At) -> None:
     needed(sh[0])
-    terminal = at_terminal(sys.executable, "-c", STARTER, *sh, "-c", RECEIVER)
+    terminal = at_terminal(sys.executable, "-c", LATE_STARTER, *sh, "-c", RECEIVER)
     terminal.wait_for(READY_LINE)
     terminal.type(to_receiver('echo "<$*>"', last=True))
     assert terminal.wait_for(b">\n") == b"<>\n"
