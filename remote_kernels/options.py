@@ -21,6 +21,10 @@ from remote_kernels.errors import OptionsError
 
 INTERFACE_NAMES = ("local", "ssh", "pbs", "sge", "sge_qrsh", "slurm", "lsf")
 
+#: Of ``--channel`` and ``--transport``.
+CHANNELS = ("keeper", "forward")
+TRANSPORTS = ("ipc", "tcp")
+
 #: What stands for the connection file in a stored kernel command. It must not contain the text
 #: "{connection_file}": VS Code takes the first element that does for the connection file itself.
 STORED_PLACEHOLDER = "{host_connection_file}"
@@ -41,6 +45,7 @@ class Option:
         launcher_flag: the flag in kernel.json's argv; None when the launcher does not need it.
         general: every interface can use it; otherwise the interface says so itself.
         new: remote_ikernel did not have it.
+        choices: the values that it can have; empty for any.
     """
 
     flags: tuple[str, ...]
@@ -49,6 +54,7 @@ class Option:
     launcher_flag: str | None = None
     general: bool = False
     new: bool = False
+    choices: tuple[str, ...] = ()
 
 
 def _option(default: Any, option: Option) -> Any:
@@ -226,6 +232,53 @@ class KernelOptions:
             "words after one flag; may be repeated.",
             "HOST…",
             launcher_flag="--tunnel-hosts",
+        ),
+    )
+    channel: str | None = _option(
+        None,
+        Option(
+            ("--channel",),
+            "How the kernel's sockets are carried: by the keeper, or by ssh's own forwards "
+            "(forward). When it is not given: by the keeper where there is a Python over there.",
+            "|".join(CHANNELS),
+            launcher_flag="--channel",
+            new=True,
+            choices=CHANNELS,
+        ),
+    )
+    transport: str | None = _option(
+        None,
+        Option(
+            ("--transport",),
+            "Where the kernel listens over there: on unix sockets that only you can reach (ipc), "
+            "or on ports of 127.0.0.1 (tcp). When it is not given: ipc for kernels that are known "
+            "to know it.",
+            "|".join(TRANSPORTS),
+            launcher_flag="--transport",
+            new=True,
+            choices=TRANSPORTS,
+        ),
+    )
+    lease: str | None = _option(
+        None,
+        Option(
+            ("--lease",),
+            "How long a kernel waits for a launcher whose line was lost, written as for --time; 0 "
+            "for not at all, or forever. When it is not given: one hour.",
+            "TIME",
+            launcher_flag="--lease",
+            new=True,
+        ),
+    )
+    spool: str | None = _option(
+        None,
+        Option(
+            ("--spool",),
+            "How much output may wait over there, written as for --memory. When it is not given: "
+            "1G.",
+            "SIZE",
+            launcher_flag="--spool",
+            new=True,
         ),
     )
     verbose: bool = _option(

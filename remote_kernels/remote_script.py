@@ -92,7 +92,7 @@ class Script:
                 f'rk_tell HELLO "$(uname -n)" {job}',
                 _PLACE,
                 f"rk_json={self._json()}",
-                *(f"rk_text_{name}={self._shell_text(name)}" for name in _DIALECTS),
+                *(f"rk_text_{name}={self._shell_text(name)}" for name in DIALECTS),
                 f"set -- {shlex.join(self.shell)}",
                 LOGIN_SHELL,
                 FRESH,
@@ -116,15 +116,24 @@ class Script:
 
     def _shell_text(self, dialect: str) -> str:
         """What the login shell is to run, as an sh word."""
-        before, after = _DIALECTS[dialect]
-        text = before.replace("MARK", self.mark)
-        if self.precmd:
-            text += self.precmd + "\n" + after.replace("MARK", self.mark)
-        return shlex.quote(text) + kernel_command_word(self.kernel_cmd, self.info)
+        text = shlex.quote(shell_text(dialect, self.mark, self.precmd))
+        return text + kernel_command_word(self.kernel_cmd, self.info)
 
 
 def kernel_command_word(kernel_cmd: str, info: Mapping[str, Any]) -> str:
     """The kernel command as an sh word in which path and ports are variables.
+
+    Raises:
+        OptionsError: as :func:`kernel_command_parts`.
+    """
+    return "".join(
+        shlex.quote(part) if isinstance(part, str) else f'"{_VARIABLES[part[0]]}"'
+        for part in kernel_command_parts(kernel_cmd, info)
+    )
+
+
+def kernel_command_parts(kernel_cmd: str, info: Mapping[str, Any]) -> list[str | list[str]]:
+    """The kernel command, in which a list of one name stands for what is known over there only.
 
     Fields are ``{connection_file}``, ``{host_connection_file}`` and ``{ci[shell_port]}`` with its
     like. remote_ikernel took the command for a format string, in which ``{{`` is a brace; that is
@@ -134,13 +143,14 @@ def kernel_command_word(kernel_cmd: str, info: Mapping[str, Any]) -> str:
         OptionsError: a field would put a secret into a command line, or is not in the file.
     """
     refuse_secrets(kernel_cmd)
-    word, position = "", 0
+    parts: list[str | list[str]] = []
+    position = 0
     format_string = _only_our_fields(kernel_cmd)
     for match in _FIELD.finditer(kernel_cmd):
-        word += _literal(kernel_cmd[position : match.start()], format_string)
+        parts.append(_literal(kernel_cmd[position : match.start()], format_string))
         position = match.end()
-        word += f'"{_field_variable(match, info)}"'
-    return word + _literal(kernel_cmd[position:], format_string)
+        parts.append(_field(match, info))
+    return [*parts, _literal(kernel_cmd[position:], format_string)]
 
 
 def refuse_secrets(kernel_cmd: str) -> None:
@@ -159,8 +169,8 @@ def refuse_secrets(kernel_cmd: str) -> None:
 
 def _literal(text: str, format_string: bool) -> str:
     if format_string:
-        text = text.replace("{{", "{").replace("}}", "}")
-    return shlex.quote(text)
+        return text.replace("{{", "{").replace("}}", "}")
+    return text
 
 
 def _only_our_fields(kernel_cmd: str) -> bool:
@@ -174,21 +184,39 @@ def _only_our_fields(kernel_cmd: str) -> bool:
     )
 
 
-def _field_variable(match: re.Match[str], info: Mapping[str, Any]) -> str:
+def _field(match: re.Match[str], info: Mapping[str, Any]) -> str | list[str]:
     name = match.group(1)
     if name is None:
-        return "$rk_path"
-    if name in PORT_NAMES:
-        return f"$rk_{name}"
-    if name == "ip":
-        return "127.0.0.1"
+        return ["path"]
+    if name in PORT_NAMES or name == "ip":
+        return [name]
     if name not in info:
         raise OptionsError(f"{match[0]} in the kernel command is not in the connection file")
-    return re.sub(r'([\\`"$])', r"\\\1", str(info[name]))
+    return str(info[name])
 
 
-# For each family of shells: what it runs first, and what it runs after the pre-command.
-_DIALECTS = {
+_VARIABLES = {
+    "path": "$rk_path",
+    "ip": "127.0.0.1",
+    **{name: f"$rk_{name}" for name in PORT_NAMES},
+}
+
+
+def shell_text(dialect: str, mark: str, precmd: str | None) -> str:
+    """What the login shell is to run before the kernel command.
+
+    Args:
+        dialect: sh, fish or csh.
+        mark: begins each line that it says for us.
+        precmd: the person's pre-command.
+    """
+    before, after = DIALECTS[dialect]
+    text = before.replace("MARK", mark)
+    return text + precmd + "\n" + after.replace("MARK", mark) if precmd else text
+
+
+#: For each family of shells: what it runs first, and what it runs after the pre-command.
+DIALECTS = {
     # dash ends with SIGINT's status, whatever the kernel's was, unless it has a trap for it.
     "sh": (
         "trap : INT\nprintf '%s SHELL\\n' MARK\n",

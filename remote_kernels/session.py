@@ -1,17 +1,20 @@
-"""One interactive login: a program on a terminal of ours, which carries bytes as they are."""
+"""One interactive login: a program on a terminal or on pipes of ours."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
+import termios
 import time
 import tty
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pexpect
+import ptyprocess  # type: ignore[import-untyped]
 
 # A line that never ends must not fill the memory; what it says is cut there.
 _LONGEST_LINE = 1 << 16
@@ -27,24 +30,32 @@ class Session:
         exit_status: how the program ended, as a shell tells it; None while it runs.
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        spawn: Any = pexpect.spawn,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         """Start the program, in a session of its own, so that no signal to us reaches it.
 
         Args:
             command: its argv.
             env: its environment; ours when None.
+            spawn: the kind of pexpect child.
+            prepare: called in the child before it becomes the program.
 
         Raises:
             FileNotFoundError: there is no such program.
         """
         try:
-            child: pexpect.spawn[bytes] = pexpect.spawn(
+            child = spawn(
                 command[0],
                 list(command[1:]),
                 env=None if env is None else dict(env),
                 echo=False,
                 ignore_sighup=False,
-                preexec_fn=_prepare_child,
+                preexec_fn=prepare or _on_terminal,
                 timeout=None,
             )
         except pexpect.ExceptionPexpect as error:
@@ -88,7 +99,12 @@ class Session:
         if self._partial and (not self.open or len(self._partial) > _LONGEST_LINE):
             lines.append(self._partial)
             self._partial = b""
-        return [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
+        return [_as_text(line) for line in lines]
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What to wait for; only while the session is open."""
+        return [self.fileno()]
 
     def wait_for_end(self, seconds: float) -> None:
         """Read until the program has ended, or the time is over; what it says is dropped."""
@@ -130,6 +146,69 @@ class Session:
             self.exit_status = self._child.exitstatus or 0
 
 
+class PipeSession(Session):
+    """A session whose bytes come and go through pipes; the terminal is for the program's messages.
+
+    No more than a pipe's worth may be sent that the program does not take. The program has no
+    controlling terminal: when we are killed it is not told, and so it can tell the far side.
+
+    Attributes:
+        read_from: descriptor of what the far side sends.
+        write_to: descriptor of what it is sent.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """Start the program; see :class:`Session`."""
+        theirs_in, self.write_to = os.pipe()
+        self.read_from, theirs_out = os.pipe()
+        self._data = b""
+        self._data_ended = False
+        pipes = (theirs_in, theirs_out)
+
+        class Child(pexpect.spawn):  # type: ignore[type-arg]
+            # All but these are closed before the program starts.
+            def _spawnpty(self, args: list[str], **how: Any) -> Any:
+                return ptyprocess.PtyProcess.spawn(args, pass_fds=pipes, **how)
+
+        try:
+            super().__init__(command, env, Child, lambda: _on_pipes(*pipes))
+        finally:
+            for descriptor in pipes:
+                os.close(descriptor)
+
+    def send(self, data: bytes) -> None:
+        """Write to the program's standard input; what a dead one cannot take is dropped."""
+        with contextlib.suppress(OSError):
+            os.write(self.write_to, data)
+
+    def read_messages(self) -> list[str]:
+        """What the program itself has said."""
+        return super().read_lines()
+
+    def read_lines(self) -> list[str]:
+        """What the far side has said, and the program itself."""
+        while not self._data_ended and select.select([self.read_from], [], [], 0)[0]:
+            data = os.read(self.read_from, 1 << 16)
+            self._data_ended = not data
+            self._data += data
+        *lines, self._data = self._data.split(b"\n")
+        if self._data_ended and self._data:
+            lines.append(self._data)
+            self._data = b""
+        return [*map(_as_text, lines), *self.read_messages()]
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What to wait for; only while the session is open."""
+        return [self.fileno(), *([] if self._data_ended else [self.read_from])]
+
+    def close(self) -> None:
+        """End the program, if it has not ended yet."""
+        super().close()
+        for descriptor in (self.read_from, self.write_to):
+            os.close(descriptor)
+
+
 class AdoptedSession(Session):
     """A session whose program a process of ours started that is gone.
 
@@ -154,8 +233,24 @@ class AdoptedSession(Session):
         self.exit_status = 255
 
 
-def _prepare_child() -> None:
-    # No echo, no line limit, no meaning of ^C and ^D: all bytes pass.
+def _as_text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\r")
+
+
+def _on_pipes(read_from: int, write_to: int) -> None:
+    """In the child: standard input and output are pipes, and the terminal is nobody's."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    terminal = os.open("/dev/tty", os.O_RDWR)
+    fcntl.ioctl(terminal, termios.TIOCNOTTY)
+    _on_terminal()
+    for descriptor, standard in ((read_from, 0), (write_to, 1)):
+        os.dup2(descriptor, standard)
+        os.close(descriptor)
+    os.close(terminal)
+
+
+def _on_terminal() -> None:
+    """In the child: the terminal has no echo, no line limit, no meaning of ^C and ^D."""
     tty.setraw(0)
     # What starts us may ignore these (nohup, a shell's "&"), and that is inherited.
     for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):

@@ -5,6 +5,10 @@ from __future__ import annotations
 #: What the receiver says when it waits for a program.
 READY = "@rk-ready"
 
+#: Waits for a line of sh and runs it; bash, csh and fish read it alike. No more than a line, since
+#: what follows is not for the shell, and a shell reads a line byte by byte.
+BOOTSTRAP = "exec /bin/sh -c 'IFS= read -r rk_line; eval \"$rk_line\"'"
+
 # It may be typed into any login shell, hence no "!", no backslash and no single quotation mark in
 # it; its echo does not look like READY. A terminal that is not raw would echo the program, change
 # its line ends and cut its lines at 4095 bytes. The program is one line, since bash reads ahead

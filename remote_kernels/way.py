@@ -14,8 +14,8 @@ from remote_kernels.hosts import Host
 #: Name of the ssh configuration in the launcher's private directory.
 CONFIG_NAME = "ssh_config"
 
-# Said on the command line, so that they hold whatever the user's configuration says:
-_OURS = (
+#: Said on the command line, so that they hold whatever the user's configuration says:
+OPTIONS = (
     # our command takes the place of one that is configured (as in "RemoteCommand tmux"),
     "RemoteCommand=none",
     # a forward that belongs to a person's own logins would be refused to the second kernel,
@@ -64,7 +64,7 @@ class Way:
         command: str = "",
         *,
         terminal: bool = False,
-        options: Sequence[str] = _OURS,
+        options: Sequence[str] = OPTIONS,
     ) -> list[str]:
         """Argv of the ssh.
 

@@ -8,7 +8,11 @@ from typing import ClassVar
 
 from remote_kernels.errors import OptionsError
 from remote_kernels.options import KernelOptions, given, option_of
+from remote_kernels.resources import kibibytes, seconds
 from remote_kernels.way import Way
+
+#: What means something where the kernel's sockets are carried.
+CHANNEL_USES = frozenset({"channel", "transport", "lease", "spool"})
 
 
 class Interface:
@@ -50,6 +54,12 @@ class Interface:
         for name in cls.unusable(options):
             flag = option_of(KernelOptions.__dataclass_fields__[name]).flags[0]
             raise OptionsError(f"the interface {cls.name} cannot use {flag}")
+        for name, value in given(options).items():
+            option = option_of(KernelOptions.__dataclass_fields__[name])
+            if option.choices and value not in option.choices:
+                raise OptionsError(f"{option.flags[0]} is one of {', '.join(option.choices)}")
+        lease_of(options)
+        spool_of(options)
         cls.way(options)
         cls.shell(options)
 
@@ -99,3 +109,23 @@ def words(text: str, flag: str) -> list[str]:
     if not found and text:
         raise OptionsError(f"{flag} is empty")
     return found
+
+
+def lease_of(options: KernelOptions) -> float | None:
+    """--lease in seconds; None for ever.
+
+    Raises:
+        OptionsError: it is no time.
+    """
+    if options.lease in ("0", "forever"):
+        return 0.0 if options.lease == "0" else None
+    return float(seconds(options.lease or "1h", "--lease"))
+
+
+def spool_of(options: KernelOptions) -> int:
+    """--spool in bytes.
+
+    Raises:
+        OptionsError: it is no amount of memory.
+    """
+    return 1024 * kibibytes(options.spool or "1G", "--spool")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from remote_kernels.errors import OptionsError
 from remote_kernels.hosts import Host
-from remote_kernels.interfaces.base import Interface, words
+from remote_kernels.interfaces.base import CHANNEL_USES, Interface, words
 from remote_kernels.options import KernelOptions
 from remote_kernels.way import Way
 
@@ -15,7 +15,7 @@ class Ssh(Interface):
     name = "ssh"
     label = "SSH"
     name_part = "ssh"
-    uses = frozenset({"host", "launch_cmd", "launch_args", "tunnel_hosts"})
+    uses = frozenset({"host", "launch_cmd", "launch_args", "tunnel_hosts"}) | CHANNEL_USES
 
     @classmethod
     def check(cls, options: KernelOptions) -> None:

@@ -18,14 +18,17 @@ ROOT = Path(remote_kernels.__file__).parent
 
 # A module imports from floors below its own only; those of one package also from each other.
 FLOORS = (
-    {"", "errors"},
+    {"", "channel", "errors"},
     {
-        *("connection_file", "hosts", "kernel_log", "options", "private_directory"),
-        *("resources", "session", "shell_text", "ssh_connection", "wakeups"),
+        *("carrier", "connection_file", "hosts", "kernel_log", "network", "options"),
+        *("private_directory", "resources", "session", "shell_text", "spool"),
+        *("ssh_connection", "surroundings", "wakeups"),
     },
-    {"queue_script", "remote_script", "way"},
-    {"interfaces"},
-    {"allocation", "holding", "node_forwards"},
+    {"keeper", "queue_script", "remote_script", "way", "way_back"},
+    {"interfaces", "keeper_text"},
+    {"allocation", "holding", "life", "node_forwards"},
+    {"keeper_order", "way_in"},
+    {"kept_kernel", "plain_kernel"},
     {"kernelspecs", "launcher"},
     {"demo"},
     {"cli"},
@@ -140,7 +143,7 @@ def test_who_may_use_it(package: str) -> None:
 # What is in memory in the moment in which the launcher would start ssh.
 BEFORE_THE_SESSION = """
 import json, sys
-from remote_kernels import launcher
+import remote_kernels.session
 
 class Spawned(BaseException): pass
 
@@ -148,8 +151,9 @@ def session(argv, environment):
     print(json.dumps([argv[0], sorted(name for name in sys.modules if "." not in name)]))
     raise Spawned
 
-launcher.Session = session
+remote_kernels.session.Session = remote_kernels.session.PipeSession = session
 try:
+    from remote_kernels import launcher
     launcher.launch(sys.argv[1:])
 except Spawned:
     pass

@@ -1,0 +1,323 @@
+"""What carries sockets over a channel, the same at both ends: a loop, a line, and connections.
+
+The far side runs this file, too: Python 3.6, the standard library alone.
+"""
+
+import os
+import selectors
+import time
+from heapq import heappop, heappush
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from remote_kernels.channel import Channel, Stream
+
+    Callback = Callable[[], None]
+
+# What one read takes at most; a kernel's flood should cost few of them.
+_READ = 1 << 18
+# What is taken from the streams for one write: what comes meanwhile and is urgent waits for it.
+_WRITE = 1 << 18
+# writev(2) takes no more buffers at once (IOV_MAX is 1024 on Linux and macOS).
+_BUFFERS = 1000
+
+
+class Timer:
+    """A call that is to be made once.
+
+    Attributes:
+        when: as time.monotonic() tells; None once it was made or cancelled.
+    """
+
+    def __init__(self, when: float, callback: "Callback") -> None:
+        self.when: float | None = when
+        self._callback = callback
+
+    def cancel(self) -> None:
+        """Do not make the call."""
+        self.when = None
+
+    def call(self) -> None:
+        """Make it, if it was not cancelled."""
+        if self.when is not None:
+            self.when = None
+            self._callback()
+
+
+class Loop:
+    """Waits for descriptors and times, and calls whom they concern.
+
+    Attributes:
+        before_waiting: called each time before it waits.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._serial = 0
+        self.before_waiting: list[Callback] = []
+
+    def watch(
+        self, descriptor: int, read: "Callback | None" = None, write: "Callback | None" = None
+    ) -> None:
+        """Call when a descriptor can be read or written; with neither, forget it."""
+        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
+        key = self._selector.get_map().get(descriptor)
+        if key is None:
+            if events:
+                self._selector.register(descriptor, events, (read, write))
+        elif not events:
+            self._selector.unregister(descriptor)
+        elif key.events != events or key.data != (read, write):
+            self._selector.modify(descriptor, events, (read, write))
+
+    def after(self, seconds: float, callback: "Callback") -> Timer:
+        """Call once, that many seconds from now."""
+        when = time.monotonic() + seconds
+        timer = Timer(when, callback)
+        self._serial += 1
+        heappush(self._timers, (when, self._serial, timer))
+        return timer
+
+    def turn(self) -> None:
+        """Wait until something happens, and make the calls."""
+        for callback in self.before_waiting:
+            callback()
+        for key, events in self._selector.select(self._patience()):
+            # A call before may have closed it.
+            if self._selector.get_map().get(key.fd) is not key:
+                continue
+            read, write = key.data
+            if events & selectors.EVENT_READ and read:
+                read()
+                if self._selector.get_map().get(key.fd) is not key:
+                    continue
+            if events & selectors.EVENT_WRITE and write:
+                write()
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            heappop(self._timers)[2].call()
+
+    def _patience(self) -> "float | None":
+        while self._timers and self._timers[0][2].when is None:
+            heappop(self._timers)
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+
+    def close(self) -> None:
+        """Forget all descriptors."""
+        self._selector.close()
+
+
+class Line:
+    """Two descriptors through which a channel's bytes come and go.
+
+    Attributes:
+        heard_at: when something came last, as time.monotonic() tells.
+        has_ended: the other end has closed it; nothing more comes, but something may still go.
+    """
+
+    def __init__(
+        self, loop: Loop, channel: "Channel", descriptors: "tuple[int, int]", ended: "Callback"
+    ) -> None:
+        """Begin a line, in place of any before.
+
+        Args:
+            loop: to wait in.
+            channel: that uses it.
+            descriptors: to read and to write; they are made non-blocking and stay the caller's.
+            ended: called once when nothing comes any more, or nothing goes.
+        """
+        self._loop, self._channel, self._ended = loop, channel, ended
+        self._read_from, self._write_to = descriptors
+        self._buffers: list[bytes | memoryview] = []
+        self._is_full = False
+        self.heard_at = time.monotonic()
+        self.has_ended = False
+        for descriptor in descriptors:
+            os.set_blocking(descriptor, False)
+        channel.begin_line()
+        loop.before_waiting.append(self.flush)
+        self._watch()
+
+    def close(self) -> None:
+        """Leave it; the channel has no line then."""
+        if self.flush in self._loop.before_waiting:
+            self._loop.before_waiting.remove(self.flush)
+            for descriptor in {self._read_from, self._write_to}:
+                self._loop.watch(descriptor)
+            self._channel.end_line()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that there is to send has been written."""
+        return not self._buffers and not self._channel.has_frames
+
+    def take(self, data: bytes) -> None:
+        """Take bytes of the line that were read by somebody else.
+
+        Raises:
+            ChannelError: the other end does not keep to the protocol.
+        """
+        self.heard_at = time.monotonic()
+        self._channel.receive(data)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._read_from, _READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            # A terminal that has gone away says so by EIO.
+            data = b""
+        if data:
+            self.take(data)
+        else:
+            self._end()
+
+    def flush(self) -> None:
+        """Write what there is to write, as far as the line takes it."""
+        while not self._is_full:
+            if not self._buffers:
+                self._buffers = list(self._channel.frames(_WRITE))
+                if not self._buffers:
+                    break
+            try:
+                count = os.writev(self._write_to, self._buffers[:_BUFFERS])
+            except BlockingIOError:
+                self._is_full = True
+            except OSError:
+                self._buffers = []
+                self._end()
+                return
+            else:
+                self._drop_written(count)
+        self._watch()
+
+    def _drop_written(self, count: int) -> None:
+        for position, buffer in enumerate(self._buffers):
+            if count < len(buffer):
+                del self._buffers[:position]
+                if count:
+                    self._buffers[0] = memoryview(self._buffers[0])[count:]
+                return
+            count -= len(buffer)
+        self._buffers = []
+
+    def _room(self) -> None:
+        self._is_full = False
+        self.flush()
+
+    def _watch(self) -> None:
+        read = None if self.has_ended else self._read
+        write = self._room if self._is_full else None
+        if self._read_from == self._write_to:
+            self._loop.watch(self._read_from, read, write)
+        else:
+            self._loop.watch(self._read_from, read)
+            self._loop.watch(self._write_to, None, write)
+
+    def _end(self) -> None:
+        if not self.has_ended:
+            self.has_ended = True
+            self._watch()
+            self._ended()
+
+
+class Connection:
+    """A socket whose bytes a stream carries, until either of them ends."""
+
+    def __init__(
+        self, loop: Loop, sock: "socket.socket", stream: "Stream", closed: "Callback"
+    ) -> None:
+        """Begin to carry.
+
+        Args:
+            loop: to wait in.
+            sock: connected; it is ours from now on.
+            stream: that carries it.
+            closed: called once when the socket was closed.
+        """
+        self._loop, self._socket, self._stream, self._closed = loop, sock, stream, closed
+        self._out = bytearray()
+        self._is_open = True
+        self._descriptor = sock.fileno()
+        sock.setblocking(False)
+        stream.receiver = self._deliver
+        self.watch()
+
+    def watch(self) -> None:
+        """Wait for what can be done; to be called when the stream may have room again."""
+        if self._is_open:
+            read = None if self._stream.full or self._stream.ended else self._read
+            self._loop.watch(self._descriptor, read, self._write if self._out else None)
+
+    def deliver_first(self, data: "bytes | bytearray") -> None:
+        """Deliver what arrived before there was a socket."""
+        if data:
+            self._deliver(memoryview(data))
+
+    def close(self) -> None:
+        """Close the socket, and end the stream without what has not been sent."""
+        if self._is_open:
+            self._close()
+            self._stream.cut()
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._stream.write(data)
+            self.watch()
+            return
+        # What was said before still has to arrive.
+        self._close()
+        self._stream.ignore()
+        self._stream.end()
+
+    def _deliver(self, data: memoryview) -> None:
+        if not data:
+            if not self._out:
+                self.close()
+            return
+        sent = 0
+        if not self._out:
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.close()
+                return
+        self._out += data[sent:]
+        if self._out:
+            self.watch()
+        self._stream.consumed(sent)
+
+    def _write(self) -> None:
+        try:
+            sent = self._socket.send(self._out)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        del self._out[:sent]
+        self._stream.consumed(sent)
+        if not self._out:
+            if self._stream.peer_ended:
+                self.close()
+            else:
+                self.watch()
+
+    def _close(self) -> None:
+        self._is_open = False
+        self._loop.watch(self._descriptor)
+        self._socket.close()
+        self._closed()

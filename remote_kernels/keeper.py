@@ -1,0 +1,846 @@
+"""The keeper: the program on the far side that owns the kernel.
+
+It starts the kernel in the user's login shell, carries its sockets over the channel, passes signals
+on, says how the kernel ended, and removes what both have left. It outlives its session: the next
+one finds it through a socket in its private directory. It ends with its kernel, or when nobody has
+come back for as long as the lease allows.
+
+The first stream of the channel carries lines of words in both directions, the second one what the
+kernel prints; remote-kernels-channel(7) has the words. Python 3.6, the standard library alone: it
+is sent through the session, and never installed.
+"""
+
+import errno
+import os
+import select
+import signal
+import socket
+import struct
+import time
+
+from remote_kernels.carrier import Connection, Line, Loop, Timer
+from remote_kernels.channel import Channel, ChannelError, Stream
+from remote_kernels.spool import FileSpool, Room
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    #: Text in which a field stands as a list of one name: a port's, "path", "ip" or "transport".
+    Parts = Sequence[str | list[str]]
+    #: A path, or IP and port.
+    Address = str | tuple[str, int]
+
+#: The kernel's sockets in the order of their urgency.
+SOCKETS = ("control_port", "stdin_port", "shell_port", "hb_port", "iopub_port")
+#: The streams that are there from the beginning, with their ranks.
+MESSAGES, OUTPUT, FIRST_SOCKET = 0, 1, 2
+MESSAGES_RANK, SOCKETS_RANK = 0, 1
+OUTPUT_RANK = SOCKETS_RANK + len(SOCKETS)
+
+#: Seconds that a kernel is kept whose launcher has closed the line instead of losing it.
+CLOSED_LEASE = 8.0
+# For a kernel that is to end: after SIGTERM, and after SIGKILL.
+_END_PATIENCE = 1.5
+_LOOK_AGAIN = 0.1
+# While the kernel starts.
+_LISTENS_YET = 0.01
+_CONNECT_PATIENCE = 1.0
+# Whether the sshd of a closed session lives on shows in less.
+_SSHD_ENDS_TOO = 1.0
+
+_TWO = struct.Struct("@ii")  # descriptors
+
+# Of a path that needs no quoting in any shell.
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_.+,:=@%-")
+
+# Its standard input is a pipe from the keeper, that says what is to be removed if that is killed.
+_GUARD = r"""
+trap '' HUP INT TERM
+IFS= read -r group; IFS= read -r directory; IFS= read -r file
+while IFS= read -r word; do [ "$word" != DONE ] || exit 0; done
+[ -n "$group" ] || exit 0
+kill -TERM "-$group"
+for try in 1 2 3 4 5 6 7 8 9 10; do kill -0 "-$group" || break; sleep 0.1; done
+kill -KILL "-$group"
+rm -rf -- "$directory"
+[ -z "$file" ] || rm -f -- "$file"
+"""
+
+
+class Order:
+    """What a keeper is to do, as the launcher says it.
+
+    Attributes:
+        mark: begins each line of the kernel's output that the login shell says for us.
+        token: of the channel.
+        checked: the line may carry others' text; see :class:`Channel`.
+        file: what the connection file is to hold.
+        file_name: its name.
+        texts: for sh, fish and csh: what the login shell is to run.
+        shell: argv of the shell that runs it with -c; empty: the login shell.
+        workdir: a directory that has to exist.
+        near_directory: entered if no workdir is given and it exists.
+        transport: "ipc" or "tcp".
+        ip: of the kernel's sockets; empty: chosen here.
+        ports: that the kernel takes, in the order of SOCKETS; empty: chosen here.
+        carries: Jupyter reaches the sockets through us.
+        unset: variables that the kernel must not have.
+        job_variable: holds the id of the job in which this runs; empty for none.
+        lease: seconds that a kernel waits for a launcher that was lost; None: for ever.
+        spool: bytes of output that wait for a launcher that was lost.
+        stays_near: the line cannot be lost, only closed.
+    """
+
+    def __init__(
+        self,
+        mark: str,
+        token: bytes,
+        checked: bool,
+        file: "Parts",
+        file_name: str,
+        texts: "dict[str, Parts]",
+        shell: "Sequence[str]",
+        workdir: str,
+        near_directory: str,
+        transport: str,
+        ip: str,
+        ports: "Sequence[int]",
+        carries: bool,
+        unset: "Sequence[str]",
+        job_variable: str,
+        lease: "float | None",
+        spool: int,
+        stays_near: bool,
+    ) -> None:
+        self.mark = mark
+        self.token = token
+        self.checked = checked
+        self.file = file
+        self.file_name = file_name
+        self.texts = texts
+        self.shell = shell
+        self.workdir = workdir
+        self.near_directory = near_directory
+        self.transport = transport
+        self.ip = ip
+        self.ports = ports
+        self.carries = carries
+        self.unset = unset
+        self.job_variable = job_variable
+        self.lease = lease
+        self.spool = spool
+        self.stays_near = stays_near
+
+
+class StartError(Exception):
+    """The kernel cannot be started: WORKDIR, FILE or PORTS, and a sentence."""
+
+
+class Kernel:
+    """The kernel's process and what belongs to it.
+
+    Attributes:
+        group: its process group; 0 before it was started.
+        status: as a shell tells how it ended; None while it runs.
+        out_of_memory: it was killed, and Linux has killed something for want of memory.
+        output: descriptor of what it prints; -1 after all has come.
+        file: path of its connection file.
+        addresses: where its sockets listen, in the order of SOCKETS.
+    """
+
+    def __init__(self, order: Order, directory: str) -> None:
+        """Prepare to start it.
+
+        Args:
+            order: what is to be done.
+            directory: private, for its sockets.
+        """
+        self._order = order
+        self._directory = directory
+        self._text = self._dialect = ""
+        self._kills = 0
+        self.group = 0
+        self.status: int | None = None
+        self.out_of_memory = False
+        self.output = -1
+        self.file = ""
+        self.ports: Sequence[int] = ()
+        self.addresses: list[Address] = []
+
+    def place(self) -> None:
+        """Enter the working directory, choose the sockets, and write the connection file.
+
+        Raises:
+            StartError: that cannot be done.
+        """
+        self._enter()
+        self._choose_addresses()
+        name = self._order.file_name
+        if os.access(".", os.W_OK):
+            # The kernel command names the file in its own quotes.
+            directory = os.getcwd() if _needs_no_quotes(os.getcwd()) else "."
+        else:
+            directory = self._directory
+        path = os.path.join(directory, name)
+        self._fields = {
+            "path": path,
+            "ip": self._ip,
+            "transport": self._order.transport,
+            **{name: str(port) for name, port in zip(SOCKETS, self.ports)},
+        }
+        self._text = self._filled(self._order.file)
+        self.file = os.path.join(os.getcwd() if directory == "." else directory, name)
+        try:
+            _write_private(path, self._text)
+        except OSError as error:
+            raise StartError("FILE", f"{path}: {error.strerror}") from None
+
+    def _enter(self) -> None:
+        workdir = self._order.workdir
+        if workdir:
+            try:
+                os.chdir(os.path.expanduser(workdir) if _is_of_home(workdir) else workdir)
+            except OSError as error:
+                raise StartError("WORKDIR", f"{workdir}: {error.strerror}") from None
+            return
+        for directory in (self._order.near_directory, os.path.expanduser("~")):
+            try:
+                os.chdir(directory)
+                return
+            except OSError:
+                continue
+        os.chdir("/")
+
+    def _choose_addresses(self) -> None:
+        if self._order.transport == "ipc":
+            self._ip = self._order.ip or os.path.join(self._directory, "kernel")
+            self.ports = self._order.ports or range(1, 1 + len(SOCKETS))
+            self.addresses = [f"{self._ip}-{port}" for port in self.ports]
+            return
+        self._ip = self._order.ip or "127.0.0.1"
+        self.ports = self._order.ports or _free_ports(len(SOCKETS))
+        self.addresses = [(self._ip, port) for port in self.ports]
+
+    def _filled(self, parts: "Parts") -> str:
+        return "".join(x if isinstance(x, str) else self._fields[x[0]] for x in parts)
+
+    def start(self) -> None:
+        """Start it in the login shell, in a session of its own."""
+        shell = list(self._order.shell) or _login_shell()
+        name = os.path.basename(shell[0])
+        self._dialect = {"fish": "fish", "csh": "csh", "tcsh": "csh"}.get(name, "sh")
+        argv = [*shell, "-c", self._filled(self._order.texts[self._dialect])]
+        unset = {*self._order.unset, "JPY_PARENT_PID", "JPY_INTERRUPT_EVENT", "JPY_SESSION_NAME"}
+        env = {n: value for n, value in os.environ.items() if n not in unset}
+        env.setdefault("TERM", "dumb")
+        self._kills = _memory_kills()
+        self.output, theirs = os.pipe()
+        self.group = os.fork()
+        if self.group == 0:
+            _become(argv, env, theirs)
+        os.close(theirs)
+
+    def signal(self, signum: int) -> None:
+        """Send a signal to it and all that it has started."""
+        if self.group:
+            try:
+                os.killpg(self.group, signum)
+            except OSError:
+                # It has ended, or not begun.
+                pass
+
+    @property
+    def lives(self) -> bool:
+        """Whether anything of its process group is there."""
+        if not self.group:
+            return False
+        try:
+            os.killpg(self.group, 0)
+        except OSError as error:
+            return error.errno == errno.EPERM
+        return True
+
+    def reap(self) -> None:
+        """Learn how its shell ended, if it has."""
+        if self.status is not None or not self.group:
+            return
+        pid, status = os.waitpid(self.group, os.WNOHANG)
+        if pid:
+            signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+            self.status = 128 + signum if signum else os.WEXITSTATUS(status)
+            if self._dialect == "csh" and self.status == 128 + signal.SIGINT:
+                # A csh ends so after an interrupt that the kernel survived; its traps are worse.
+                self.status = 0
+            self.out_of_memory = self.status == 137 and _memory_kills() != self._kills
+            self.remove_file()
+
+    def remove_file(self) -> None:
+        """Remove the connection file, unless a kernel that was started anew has its own there."""
+        try:
+            with open(self.file, encoding="utf-8", errors="surrogateescape") as file:
+                if file.read() != self._text:
+                    return
+            os.unlink(self.file)
+        except OSError:
+            # Somebody else has.
+            pass
+
+
+class Keeper:
+    """A kernel, the channel to its launcher, and what is between them."""
+
+    def __init__(self, order: Order, guard: int) -> None:
+        """Prepare; the first line is still to come.
+
+        Args:
+            order: what is to be done.
+            guard: descriptor of the pipe to the guard.
+        """
+        self._order = order
+        self._guard = guard
+        self._loop = Loop()
+        self._channel = Channel(order.token, order.checked)
+        self._messages = self._channel.open(MESSAGES, MESSAGES_RANK)
+        self._messages.receiver = self._on_messages
+        self._words = bytearray()
+        self._line: Line | None = None
+        self._line_files: tuple[int, int] = (-1, -1)
+        self._session: socket.socket | None = None
+        self._sshd = 0
+        self._lease: Timer | None = None
+        self._directory = _private_directory()
+        self._path = os.path.join(self._directory, "keeper")
+        self._room = Room(order.spool)
+        self._output = self._channel.open(OUTPUT, OUTPUT_RANK, self._spool())
+        self._output.receiver = None
+        self._kernel = Kernel(order, self._directory)
+        self._connections: dict[int, Connection | _Waiting] = {}
+        self._listening = [False] * len(SOCKETS)
+        self._started = time.monotonic()
+        self._told_end = self._ending = self._over = False
+        self._tell_guard(self._directory)
+
+    # --- its life -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Start the kernel, and stay until all is over."""
+        try:
+            self._start()
+            self._loop.before_waiting.insert(0, self._look_after_streams)
+            while not self._over:
+                try:
+                    self._loop.turn()
+                except ChannelError:
+                    self._line_ended()
+        finally:
+            self._kernel.signal(signal.SIGKILL)
+            self._kernel.remove_file()
+            _remove(self._directory)
+            self._tell_guard("DONE")
+
+    def begin_line(self, descriptors: "tuple[int, int]", sshd: int) -> None:
+        """Use a new session's line in place of the one before.
+
+        Args:
+            descriptors: to read and to write; ours from now on.
+            sshd: process number of the sshd whose session it is; 0 if there is none.
+        """
+        self._end_line()
+        if self._lease is not None:
+            self._lease.cancel()
+        self._line_files, self._sshd = descriptors, sshd
+        os.write(descriptors[1], f"\n{self._order.mark} KEEPER {self._path}\n".encode())
+        self._line = Line(self._loop, self._channel, descriptors, self._line_ended)
+
+    def _start(self) -> None:
+        self._watch_signals()
+        self._listen()
+        self._tell("HELLO", os.uname().nodename, os.environ.get(self._order.job_variable, ""))
+        try:
+            self._kernel.place()
+        except StartError as error:
+            what, sentence = error.args
+            self._output.write(sentence.encode("utf-8", "surrogateescape") + b"\n")
+            self._tell("FAIL", what)
+            self._told_end = True
+            self._output.end()
+            return
+        self._tell("COPY", self._kernel.file)
+        self._kernel.start()
+        self._tell("START", str(self._kernel.group), *map(str, self._kernel.ports))
+        self._tell_guard(str(self._kernel.group), self._kernel.file)
+        os.set_blocking(self._kernel.output, False)
+        self._look_for_sockets()
+
+    def _watch_signals(self) -> None:
+        read, write = os.pipe()
+        for descriptor in (read, write):
+            os.set_blocking(descriptor, False)
+        for signum in (signal.SIGHUP, signal.SIGINT):
+            signal.signal(signum, signal.SIG_IGN)
+        for signum in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(signum, _noted)
+        signal.set_wakeup_fd(write)
+
+        def take() -> None:
+            if signal.SIGTERM in os.read(read, 512):
+                self._end_kernel()
+            self._kernel.reap()
+
+        self._loop.watch(read, take)
+
+    def _tell(self, *words: str) -> None:
+        line = " ".join(word for word in words if word)
+        self._messages.write(line.encode("utf-8", "surrogateescape") + b"\n")
+
+    def _tell_guard(self, *lines: str) -> None:
+        text = "".join(f"{line}\n" for line in lines)
+        try:
+            os.write(self._guard, text.encode("utf-8", "surrogateescape"))
+        except OSError:
+            # Somebody has killed it.
+            pass
+
+    def _spool(self) -> FileSpool:
+        return FileSpool(self._room, self._directory)
+
+    # --- sessions -------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(self._path)
+        listener.listen(8)
+        self._loop.watch(listener.fileno(), lambda: self._attach(listener.accept()[0]))
+
+    def _attach(self, session: socket.socket) -> None:
+        """A new session brings its descriptors, and stays for as long as its socket is open."""
+        session.settimeout(_CONNECT_PATIENCE)
+        try:
+            said, extra, _, _ = session.recvmsg(64, socket.CMSG_SPACE(_TWO.size))
+            (_, _, data), sshd = extra[0], int(said)
+            read, write = _TWO.unpack(data)
+        except (OSError, IndexError, ValueError, struct.error):
+            session.close()
+            return
+        self.begin_line((read, write), sshd)
+        self._session = session
+
+    def _end_line(self) -> None:
+        if self._line is None:
+            return
+        self._line.close()
+        self._line = None
+        for descriptor in self._line_files:
+            os.close(descriptor)
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _line_ended(self) -> None:
+        if self._line is None:
+            return
+        closed = self._order.stays_near or not _is_gone(self._line_files[1])
+        self._end_line()
+        if self._told_end and closed:
+            self._finish()
+            return
+        self._await_launcher(closed)
+        if not closed and self._sshd:
+            self._loop.after(_SSHD_ENDS_TOO, self._look_after_sshd)
+
+    def _look_after_sshd(self) -> None:
+        # The session was closed over there, if its sshd has nothing else to end of.
+        if self._line is None and _runs(self._sshd):
+            self._await_launcher(closed=True)
+
+    def _await_launcher(self, closed: bool) -> None:
+        if self._lease is not None:
+            self._lease.cancel()
+        lease = self._order.lease
+        if closed:
+            lease = CLOSED_LEASE if lease is None else min(lease, CLOSED_LEASE)
+        if lease is not None:
+            self._lease = self._loop.after(lease, self._finish)
+
+    # --- what the launcher says -----------------------------------------------------------------
+
+    def _on_messages(self, data: memoryview) -> None:
+        self._words += data
+        *lines, self._words = self._words.split(b"\n")
+        self._messages.consumed(len(data))
+        for line in lines:
+            self._on_words(bytes(line).decode("utf-8", "replace").split())
+
+    def _on_words(self, words: "list[str]") -> None:
+        if words[:1] == ["OPEN"]:
+            self._open(int(words[1]), int(words[2]))
+        elif words == ["INT"]:
+            self._kernel.signal(signal.SIGINT)
+        elif words == ["TERM"]:
+            self._end_kernel()
+        elif words == ["END"]:
+            self._finish()
+
+    def _end_kernel(self) -> None:
+        """Let the kernel end in order, and kill it if it does not."""
+        if not self._ending:
+            self._ending = True
+            self._kernel.signal(signal.SIGTERM)
+            self._loop.after(_END_PATIENCE, lambda: self._kernel.signal(signal.SIGKILL))
+
+    def _finish(self) -> None:
+        """End the kernel with all that it has left running, and then ourselves."""
+        self._end_kernel()
+        deadline = time.monotonic() + 2 * _END_PATIENCE
+
+        def look() -> None:
+            self._kernel.reap()
+            if self._kernel.lives and time.monotonic() < deadline:
+                self._loop.after(_LOOK_AGAIN, look)
+            else:
+                self._over = True
+
+        look()
+
+    # --- the kernel -----------------------------------------------------------------------------
+
+    def _look_after_streams(self) -> None:
+        """Before waiting: take what can be taken, and stop where there is no room."""
+        for connection in list(self._connections.values()):
+            connection.watch()
+        output = self._kernel.output
+        if output >= 0:
+            self._loop.watch(output, None if self._output.full else self._read_output)
+        if self._kernel.status is not None and not self._told_end:
+            self._tell_end()
+
+    def _read_output(self) -> None:
+        self._take_output()
+
+    def _take_output(self) -> bool:
+        """Take some of what the kernel prints; whether there may be more."""
+        try:
+            data = os.read(self._kernel.output, 1 << 16)
+        except BlockingIOError:
+            return False
+        self._output.write(data)
+        if not data:
+            self._close_output()
+        return bool(data)
+
+    def _close_output(self) -> None:
+        self._loop.watch(self._kernel.output)
+        os.close(self._kernel.output)
+        self._kernel.output = -1
+        self._output.end()
+
+    def _tell_end(self) -> None:
+        # What it has left running may hold the other end.
+        while self._kernel.output >= 0 and not self._output.full and self._take_output():
+            pass
+        if self._kernel.output >= 0:
+            self._close_output()
+        self._told_end = True
+        self._tell("EXIT", str(self._kernel.status), "MEMORY" * self._kernel.out_of_memory)
+
+    def _look_for_sockets(self) -> None:
+        """While the kernel starts: see which of its sockets are there."""
+        if self._told_end:
+            return
+        for index, listens in enumerate(self._listening):
+            if not listens:
+                connected = _connected(self._kernel.addresses[index])
+                if connected is not None:
+                    connected.close()
+                    self._listening[index] = True
+        for connection in list(self._connections.values()):
+            if isinstance(connection, _Waiting) and self._listening[connection.index]:
+                self._connect(connection)
+        if all(self._listening):
+            self._tell("UP")
+            return
+        soon = time.monotonic() - self._started < 100 * _LISTENS_YET
+        self._loop.after(_LISTENS_YET if soon else 5 * _LISTENS_YET, self._look_for_sockets)
+
+    def _open(self, number: int, index: int) -> None:
+        """Carry a connection that somebody has made to one of the sockets."""
+        stream = self._channel.open(number, SOCKETS_RANK + index, self._spool())
+        waiting = _Waiting(stream, index)
+        self._connections[number] = waiting
+        if self._listening[index]:
+            self._connect(waiting)
+
+    def _connect(self, waiting: "_Waiting") -> None:
+        stream = waiting.stream
+        del self._connections[stream.number]
+        connected = _connected(self._kernel.addresses[waiting.index])
+        if connected is None or stream.peer_ended:
+            stream.cut()
+            return
+
+        def closed() -> None:
+            self._connections.pop(stream.number, None)
+
+        connection = Connection(self._loop, connected, stream, closed)
+        self._connections[stream.number] = connection
+        connection.deliver_first(waiting.data)
+
+
+class _Waiting:
+    """What arrives for a socket that is not there yet."""
+
+    def __init__(self, stream: Stream, index: int) -> None:
+        self.stream = stream
+        self.index = index
+        self.data = bytearray()
+        stream.receiver = self._keep
+
+    def _keep(self, data: memoryview) -> None:
+        self.data += data
+
+    def watch(self) -> None:
+        """There is nothing to wait for but the kernel."""
+
+
+def run(order: Order) -> None:
+    """Begin a keeper on this session's standard input and output; does not return."""
+    sshd = _sshd_above(os.getppid())
+    guard, to_guard = os.pipe()
+    line = (os.dup(0), os.dup(1))
+    if os.fork():
+        _wait_instead_of_us(guard, ["/bin/sh", "-c", _GUARD])
+    os.setsid()
+    os.close(guard)
+    error = os.dup(2)
+    _to_null(0, 1, 2)
+    try:
+        keeper = Keeper(order, to_guard)
+        keeper.begin_line(line, sshd)
+        keeper.run()
+    except BaseException:
+        # Not needed but then.
+        import traceback
+
+        os.write(error, traceback.format_exc().encode())
+        os._exit(1)
+    os._exit(0)
+
+
+def attach(path: str, mark: str) -> None:
+    """Bring this session's standard input and output to a keeper; does not return.
+
+    Args:
+        path: of its socket.
+        mark: begins what is said here.
+    """
+    keeper = socket.socket(socket.AF_UNIX)
+    try:
+        keeper.connect(path)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _TWO.pack(0, 1))
+        keeper.sendmsg([str(_sshd_above(os.getppid())).encode()], [rights])
+    except OSError as error:
+        os.write(1, f"\n{mark} GONE {error.strerror}\n".encode())
+        os._exit(0)
+    _wait_instead_of_us(keeper.fileno(), ["cat"])
+
+
+def _wait_instead_of_us(descriptor: int, argv: "list[str]") -> None:
+    """Become a small program that waits for the end of what a descriptor gives."""
+    os.dup2(descriptor, 0)
+    _to_null(1, 2)
+    os.execvp(argv[0], argv)
+
+
+def _to_null(*descriptors: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in descriptors:
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
+def _become(argv: "list[str]", env: "dict[str, str]", output: int) -> None:
+    """In the child: run the login shell."""
+    os.setsid()
+    # Python ignores some, and so would the kernel.
+    for signum in range(1, signal.NSIG):
+        if signum not in (signal.SIGKILL, signal.SIGSTOP):
+            try:
+                signal.signal(signum, signal.SIG_DFL)
+            except (OSError, ValueError):
+                # Not every number is a signal's.
+                pass
+    _to_null(0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.closerange(3, 1024)
+    try:
+        os.execvpe(argv[0], argv, env)
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+        os._exit(127)
+
+
+def _login_shell() -> "list[str]":
+    shell = os.environ.get("SHELL", "")
+    name = os.path.basename(shell)
+    if name in ("csh", "tcsh"):
+        # One that is given a command cannot be a login shell.
+        return [shell]
+    if name in ("bash", "zsh", "mksh", "dash", "sh", "ash", "fish") or name.startswith("ksh"):
+        return [shell, "-l", "-i"]
+    return ["/bin/sh", "-l", "-i"]
+
+
+def _is_of_home(path: str) -> bool:
+    return path == "~" or path.startswith("~/")
+
+
+def _needs_no_quotes(path: str) -> bool:
+    return set(path) <= _PLAIN
+
+
+def _write_private(path: str, text: str) -> None:
+    """Write a file that is ours alone; whoever takes the name in between is not written to."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(file, "w", encoding="utf-8", errors="surrogateescape") as writer:
+            writer.write(text)
+    except OSError:
+        os.unlink(path)
+        raise
+
+
+def _private_directory() -> str:
+    """A new directory of our own, with a path that leaves room for a socket's name."""
+    base = os.environ.get("TMPDIR", "")
+    usable = len(base) <= 40 and _needs_no_quotes(base) and os.path.isabs(base)
+    if not usable or not os.access(base, os.W_OK | os.X_OK):
+        base = "/tmp"
+    path = os.path.join(base, f"rk-{os.getpid()}-{os.urandom(5).hex()}")
+    os.mkdir(path, 0o700)
+    return path
+
+
+def _remove(directory: str) -> None:
+    try:
+        for name in os.listdir(directory):
+            os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+    except OSError:
+        # Somebody else has.
+        pass
+
+
+def _free_ports(count: int) -> "list[int]":
+    """So many ports in a row on which nobody listens.
+
+    They are of 15000 to 31999, below those that systems give out for outgoing connections. Since a
+    kernel listens some time after they were looked at, keepers that run at once begin at different
+    ones.
+
+    Raises:
+        StartError: there are none.
+    """
+    try:
+        space = int("".join(c for c in os.readlink("/proc/self/ns/pid") if c.isdigit()))
+    except OSError:
+        space = 0
+    places = 17000 // count
+    for attempt in range(places):
+        # 997 has no factor in common with 3400, so all are tried.
+        first = 15000 + (os.getpid() + space + 997 * attempt) % places * count
+        ports = list(range(first, first + count))
+        if all(map(_is_free, ports)):
+            return ports
+    raise StartError("PORTS", "all ports are taken")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _connected(address: "Address") -> "socket.socket | None":
+    """A connection to a socket of the kernel; None if nobody listens there."""
+    if isinstance(address, str):
+        connection = socket.socket(socket.AF_UNIX)
+    else:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        connection = socket.socket(family)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.settimeout(_CONNECT_PATIENCE)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def _is_gone(descriptor: int) -> bool:
+    """Whether nobody reads any more what is written here."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return bool(poll.poll(0))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _sshd_above(pid: int) -> int:
+    """The nearest sshd among the ancestors of a process, itself included; 0 if there is none."""
+    while pid > 1:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                name, _, rest = file.read().partition(b"(")[2].rpartition(b")")
+        except OSError:
+            return 0
+        if name in (b"sshd", b"sshd-session"):
+            return pid
+        pid = int(rest.split()[1])
+    return 0
+
+
+def _memory_kills() -> int:
+    """How often Linux has killed something of this job or session (cgroups(7), versions 2, 1)."""
+    kills = 0
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            for line in file:
+                _, kinds, group = line.rstrip("\n").split(":", 2)
+                if not kinds:
+                    kills += _kills_in("/sys/fs/cgroup", group, "memory.events")
+                elif "memory" in kinds.split(","):
+                    kills += _kills_in("/sys/fs/cgroup/memory", group, "memory.oom_control")
+    except (OSError, ValueError):
+        # No Linux, or not one that tells.
+        pass
+    return kills
+
+
+def _kills_in(root: str, group: str, name: str) -> int:
+    # In a container its own branch may stand for the whole tree.
+    while group and not os.access(f"{root}{group}/{name}", os.R_OK):
+        group = group[group.index("/", 1) :] if "/" in group[1:] else ""
+    with open(f"{root}{group}/{name}", encoding="utf-8") as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
+
+
+def _noted(signum: int, frame: object) -> None:
+    """Its number is in the pipe already."""

@@ -1,0 +1,77 @@
+"""What the keeper of a kernel is told to do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from remote_kernels.connection_file import PORT_NAMES
+from remote_kernels.interfaces.base import lease_of, spool_of
+from remote_kernels.keeper import SOCKETS, Order
+from remote_kernels.life import Life
+from remote_kernels.remote_script import DIALECTS, kernel_command_parts, shell_text
+from remote_kernels.surroundings import working_directory
+
+# Kernels that listen on unix sockets when their connection file says so. Of these it is known from
+# their sources; xeus is below xeus-python and its like.
+_KNOW_IPC = re.compile(r"\b(ipykernel|ipython3? kernel|xpython|xeus)")
+# A command that wants to know more than the file's path would not understand what it is told.
+_WANTS_PORTS = re.compile(r"\{ci\[")
+
+_FIELD = re.compile(r"@@(ip|transport)@@|\"@@(\w+_port)@@\"")
+
+
+def order_of(life: Life, token: bytes) -> Order:
+    """The order for the kernel of a life.
+
+    Args:
+        life: of the kernel.
+        token: of the channel.
+
+    Raises:
+        OptionsError: the kernel command cannot be used.
+    """
+    info, options = life.connection.info, life.options
+    command = kernel_command_parts(life.kernel_cmd, info)
+    carries = life.interface.carries
+    return Order(
+        mark=life.mark,
+        token=token,
+        checked=False,
+        file=_file(info) if carries else [json.dumps(info, indent=2)],
+        file_name=life.connection.copy_name,
+        texts={d: [shell_text(d, life.mark, options.precmd), *command] for d in DIALECTS},
+        shell=life.interface.shell(options),
+        workdir=options.workdir or "",
+        near_directory=working_directory() or "",
+        transport=_transport(life) if carries else str(info.get("transport") or "tcp"),
+        ip="" if carries else str(info.get("ip") or ""),
+        ports=[] if carries else [info[name] for name in SOCKETS],
+        carries=carries,
+        unset=(),
+        job_variable="",
+        lease=lease_of(options),
+        spool=spool_of(options),
+        stays_near=life.way is None,
+    )
+
+
+def _transport(life: Life) -> str:
+    if life.options.transport is not None:
+        return life.options.transport
+    asks = _WANTS_PORTS.search(life.kernel_cmd)
+    return "ipc" if _KNOW_IPC.search(life.kernel_cmd) and not asks else "tcp"
+
+
+def _file(info: Mapping[str, Any]) -> list[str | list[str]]:
+    """The connection file's text, in which a list of one name stands for what is chosen there."""
+    unknown = {name: f"@@{name}@@" for name in ("ip", "transport", *PORT_NAMES)}
+    text = json.dumps({**info, **unknown}, indent=2)
+    parts: list[str | list[str]] = []
+    position = 0
+    for match in _FIELD.finditer(text):
+        parts += [text[position : match.start()], [match.group(1) or match.group(2)]]
+        position = match.end()
+    return [*parts, text[position:]]

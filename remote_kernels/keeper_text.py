@@ -1,0 +1,99 @@
+"""How a keeper gets to the far side: a line of sh that finds a Python, and the program itself."""
+
+from __future__ import annotations
+
+import shlex
+import zlib
+from pathlib import Path
+
+from remote_kernels.keeper import Order
+
+#: What the far side says before the first frame, after the mark.
+KEEPER = "KEEPER"
+#: When a keeper is not there any more.
+GONE = "GONE"
+#: And when it has no Python that can run a keeper; it waits for another line then.
+NO_PYTHON = "NOPYTHON"
+
+# The last is that of RHEL 8, whose users need not have another.
+_PYTHONS = "python3 python /usr/libexec/platform-python"
+
+# Any Python reads this, also one that is too old for the rest.
+_LOADER = """
+import sys
+sys.path = [path for path in sys.path if path]
+import os, zlib
+data = b""
+while len(data) < {size}:
+    more = os.read(0, {size} - len(data))
+    if not more:
+        os._exit(1)
+    data += more
+if sys.version_info < (3, 6):
+    os.execv("/bin/sh", ["sh", "-c", sys.argv[1]])
+exec(zlib.decompress(data))
+"""
+
+# The program that was sent is none for sh.
+_NO_PYTHON = "printf '\\n%s\\n' {said}; IFS= read -r rk_line; eval \"$rk_line\""
+
+_MODULES = ("channel", "carrier", "spool", "keeper")
+
+
+def start_of_keeper(order: Order) -> tuple[bytes, bytes]:
+    """What a new keeper has to be sent.
+
+    Args:
+        order: what it is to do.
+
+    Returns:
+        The line for :data:`~remote_kernels.shell_text.BOOTSTRAP`, and the program, which may be
+        sent at once unless it goes through a
+        terminal.
+    """
+    return _sent(f"run(Order(**{vars(order)!a}))", order.mark)
+
+
+def attachment(path: str, mark: str) -> tuple[bytes, bytes]:
+    """What brings a new session to a keeper that is there.
+
+    Args:
+        path: of its socket.
+        mark: begins what is said over there.
+
+    Returns:
+        As :func:`start_of_keeper`.
+    """
+    return _sent(f"attach({path!a}, {mark!a})", mark)
+
+
+def _sent(call: str, mark: str) -> tuple[bytes, bytes]:
+    program = zlib.compress(f"{_modules()}\nfrom remote_kernels.keeper import *\n{call}".encode())
+    size = len(program)
+    no_python = _NO_PYTHON.format(said=shlex.quote(f"{mark} {NO_PYTHON}"))
+    line = (
+        f"for rk_python in {_PYTHONS}; do rk_python=$(command -v $rk_python) || continue; "
+        f"exec $rk_python -EsSc {_in_one_line(_LOADER.format(size=size))} "
+        f"{shlex.quote(no_python)}; done; "
+        f"dd bs=1 count={size} >/dev/null 2>&1; {no_python}\n"
+    )
+    return line.encode(), program
+
+
+def _in_one_line(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return f'"$(printf %b {shlex.quote(escaped)})"'
+
+
+def _modules() -> str:
+    """Python that makes our modules known over there."""
+    lines = ["import sys", "new = type(sys)"]
+    lines += ["sys.modules['remote_kernels'] = new('remote_kernels')"]
+    for name in _MODULES:
+        text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+        full = f"remote_kernels.{name}"
+        lines += [
+            f"sys.modules['{full}'] = module = new('{full}')",
+            f"exec(compile({text!a}, '{name}.py', 'exec'), module.__dict__)",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,259 @@
+"""The life of one kernel as far as it is known: what was asked for, what was said, how it ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from remote_kernels import errors
+from remote_kernels.connection_file import ConnectionFile
+from remote_kernels.errors import RemoteKernelsError
+from remote_kernels.interfaces import interface_named
+from remote_kernels.options import DEFAULT_INTERFACE, DEFAULT_KERNEL_CMD, KernelOptions, as_typed
+from remote_kernels.shell_text import READY
+from remote_kernels.way import CONFIG_NAME
+
+_LINES_SHOWN = 20
+
+# What an interactive shell says for want of a terminal, and at its end; of no use to anybody.
+_NOISE = re.compile(
+    "cannot set terminal process group|no job control in this shell|^logout$|"
+    # and ssh, of a terminal.
+    r"^Connection to \S+ closed\.$"
+)
+
+
+class Life:
+    """What kernel.json and Jupyter want, and what has come of it.
+
+    Attributes:
+        interface: of the kernel.
+        options: those that the interface can use.
+        way: to the machine on which the session begins; None for this one.
+        connection: the connection file that Jupyter wrote.
+        kernel_cmd: as the person typed it.
+        mark: begins each line that our programs over there say.
+        stage: login, queue, placing, shell, precmd, starting or up.
+        said: the last lines that the far side printed, of the stage.
+        node: on which the kernel runs.
+        copy_path: of the connection file over there.
+        far_status: how the kernel ended; None while it runs.
+        terminated_by: the signal by which we were told to end; 0 for none.
+        session_status: how the session ended; None while it is open.
+        where: tells where it runs, with the way there.
+    """
+
+    def __init__(self, options: KernelOptions, connection: ConnectionFile) -> None:
+        """Prepare everything that needs no connection.
+
+        Args:
+            options: from kernel.json.
+            connection: the connection file that Jupyter wrote.
+
+        Raises:
+            RemoteKernelsError: the options cannot be used.
+        """
+        self.interface = interface_named(options.interface or DEFAULT_INTERFACE)
+        # An old kernel.json may hold options that its interface never used.
+        unused = self.interface.unusable(options)
+        defaults: dict[str, Any] = {f.name: f.default for f in fields(options) if f.name in unused}
+        self.options = replace(options, **defaults)
+        self.interface.check(self.options)
+        self.way = self.interface.way(self.options)
+        self.connection = connection
+        self.kernel_cmd = as_typed(self.options.kernel_cmd or DEFAULT_KERNEL_CMD)
+        self.mark = f"@rk-{os.urandom(8).hex()}"
+        self.stage = "login"
+        self.said: deque[str] = deque(maxlen=_LINES_SHOWN)
+        self.node = ""
+        self.copy_path = ""
+        self.far_status: int | None = None
+        self.terminated_by = 0
+        self.session_status: int | None = None
+        self.log_path: Path | None = None
+        self.where: Callable[[], str | None] = lambda: str(self.way) if self.way else None
+        self._out_of_memory = False
+        self._failed = ""
+        self._pending_log: list[str] = []
+        self._write_log: Callable[[str], None] = self._pending_log.append
+        self._clean: Callable[[str], str] = str
+
+    # --- what it says ---------------------------------------------------------------------------
+
+    def log_into(
+        self, write: Callable[[str], None], clean: Callable[[str], str], path: Path | None
+    ) -> None:
+        """Give the log a place, with what was logged before there was one.
+
+        Args:
+            write: takes a line.
+            clean: makes a line fit to be seen.
+            path: of the log.
+        """
+        self._write_log, self._clean, self.log_path = write, clean, path
+        for line in self._pending_log:
+            write(line)
+
+    def log(self, text: str) -> None:
+        """Write down what a person may want to read later."""
+        self._write_log(text)
+
+    def warn(self, text: str) -> None:
+        """Say something that a person should read while the kernel goes on."""
+        for line in text.splitlines():
+            self.log(line)
+        if not self.options.verbose:
+            shown = "\n".join(self._clean(line) for line in text.splitlines())
+            print(shown, file=sys.stderr, flush=True)
+
+    def error_block(self, error: RemoteKernelsError) -> str:
+        """The error that ended it as the person is to read it."""
+        if error.host is None and self.interface.carries:
+            error.host = self.where()
+        error.said = tuple(self._clean(line) for line in error.said)
+        return error.block(str(self.log_path) if self.log_path else None)
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    def line(self, text: str) -> tuple[str, str]:
+        """Note a line of the far side.
+
+        Returns:
+            What stands before our mark, and the event behind it; empty where there is none.
+        """
+        before, mark, event = text.partition(self.mark + " ")
+        if before.strip() and READY not in before and not _NOISE.search(before):
+            self.log(f"> {before}")
+            self.said.append(before)
+        if mark:
+            self.log(f"far side: {event}")
+        return before, event
+
+    def event(self, text: str) -> None:
+        """Note an event of the kernel's start or end."""
+        words = text.split()
+        match words:
+            case ["HELLO", node, *_]:
+                self.node = node
+                self._now("placing")
+            case ["FAIL", what]:
+                self.far_status = 1
+                self._failed = what
+            case ["COPY", *_]:
+                self.copy_path = text.partition(" ")[2]
+                self._now("shell", keep=True)
+            case ["SHELL"]:
+                self._now("precmd" if self.options.precmd else "starting")
+            case ["PRECMD", status]:
+                self._now("precmd" if int(status) else "starting", keep=True)
+            case ["UP"]:
+                self._now("up")
+            case ["EXIT", status, *why]:
+                self.far_status = int(status)
+                self._out_of_memory = why == ["MEMORY"]
+
+    def _now(self, stage: str, keep: bool = False) -> None:
+        # What a shell's start-up files print may come late.
+        if self.stage != "up":
+            self.stage = stage
+            if not keep:
+                self.said.clear()
+
+    # --- what that means ------------------------------------------------------------------------
+
+    @property
+    def could_not_start(self) -> bool:
+        """Whether the far side has said that the kernel cannot be started."""
+        return bool(self._failed)
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether the kernel ended in order."""
+        return self.far_status == 0 and self.stage == "up"
+
+    def end_error(self, private: Path) -> RemoteKernelsError:
+        """Why it ended, where nobody wanted that.
+
+        Args:
+            private: the directory in which ssh's configuration lies.
+        """
+        status, said = self.far_status, self.said
+        if self._failed:
+            return self._placing_error(self._failed)
+        if self.stage == "login":
+            return self._login_error(private)
+        if status is None:
+            return errors.ConnectionLostError(
+                f"the connection broke ({self.session_status})", said=said
+            )
+        ended = f"ended with status {status}" + (
+            f" ({signal.Signals(status - 128).name})" if status - 128 in set(signal.Signals) else ""
+        )
+        if self.stage == "shell":
+            return errors.ShellError(
+                f"the login shell over there {ended} before it ran our command", said=said
+            )
+        if self.stage == "precmd":
+            return errors.PrecommandError(
+                f"the pre-command {ended}: {self.options.precmd}", said=said
+            )
+        if self._out_of_memory:
+            return errors.KernelDiedError(
+                "the kernel used more memory than it may, and was killed",
+                said=said,
+                advice="let it use less, or ask for more (for a job: --memory)",
+            )
+        if self.stage == "starting":
+            return self._start_error(status, ended)
+        return errors.KernelDiedError(f"the kernel {ended}", said=said)
+
+    def _start_error(self, status: int, ended: str) -> RemoteKernelsError:
+        if status in (126, 127) or any("Command not found" in line for line in self.said):
+            return errors.CommandNotFoundError(
+                f"the kernel command was not found: {self.kernel_cmd}", said=self.said
+            )
+        return errors.KernelStartError(
+            f"the kernel {ended} before it could be used: {self.kernel_cmd}", said=self.said
+        )
+
+    def _login_error(self, private: Path) -> RemoteKernelsError:
+        if self.session_status != 255 or self.way is None:
+            return errors.ShellError(
+                "the login worked, but our command was not run over there", said=self.said
+            )
+        return self.refusal(self.said, private)
+
+    def refusal(self, said: Sequence[str], private: Path) -> errors.LoginError:
+        """Why ssh has failed.
+
+        Args:
+            said: the lines that it printed.
+            private: the directory in which ssh's configuration lies.
+        """
+        from remote_kernels.ssh_connection import ssh_setting
+
+        def real_name(name: str) -> str:
+            return ssh_setting(["ssh", "-F", str(private / CONFIG_NAME), "--", name], "hostname")
+
+        assert self.way is not None
+        error = self.way.login_error(list(said), real_name)
+        error.said = tuple(said)
+        return error
+
+    def _placing_error(self, what: str) -> RemoteKernelsError:
+        if what == "WORKDIR":
+            return errors.WorkdirError(
+                f"cannot enter the working directory {self.options.workdir}", said=self.said
+            )
+        if what == "FILE":
+            return errors.ConnectionCopyError(
+                f"cannot write {self.connection.copy_name} over there", said=self.said
+            )
+        return errors.PortsError("found no five free ports over there", said=self.said)
