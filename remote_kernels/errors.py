@@ -158,6 +158,13 @@ class PermissionDeniedError(LoginError):
     )
 
 
+class HostClosedError(LoginError):
+    """The machine closed the connection before the login: it is overloaded, or shuts you out."""
+
+    exit_code = 19
+    advice = "try again in some minutes; ask its administrator if it stays so (PerSourcePenalties)"
+
+
 class GatewayError(LoginError):
     """A gateway could not be passed; the sentence says which one and why."""
 

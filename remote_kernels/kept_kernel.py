@@ -28,6 +28,7 @@ from remote_kernels.keeper_text import GONE, KEEPER, attachment, start_of_keeper
 from remote_kernels.life import Life
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
+from remote_kernels.shared_login import SharedLogin
 from remote_kernels.wakeups import Wakeups
 from remote_kernels.way_back import WayBack
 from remote_kernels.way_in import log_in
@@ -40,6 +41,9 @@ _END_PATIENCE = 2.2
 _CLOSE_PATIENCE = 0.5
 # A line that never ends must not fill the memory; what it says is cut there.
 _LONGEST_LINE = 1 << 16
+
+# sshd's default (MaxStartups 10:30:100) drops three of ten logins when ten are on their way.
+_BURSTS, _BURST_PAUSE = 4, 0.4
 
 # A line on which nothing came for so long is taken for dead. It is looked at so often, and the
 # other end is asked whether it is there.
@@ -152,6 +156,8 @@ class KeptKernel:
         self._line: Line | None = None
         self._keeper_path = ""
         self._way_back: WayBack | None = None
+        self._shared: SharedLogin | None = None
+        self._bursts = _BURSTS
         self._alone = False  # not over a connection that is shared
         self._clocks = _clocks()
         self._pings = 0
@@ -164,11 +170,12 @@ class KeptKernel:
 
     # --- the way in -----------------------------------------------------------------------------
 
-    def begin(self, session: PipeSession, stack: ExitStack) -> None:
+    def begin(self, session: PipeSession, shared: SharedLogin | None, stack: ExitStack) -> None:
         """Ask for a keeper, and open Jupyter's ports.
 
         Args:
             session: that was started.
+            shared: the connection that it shares.
             stack: takes what is to be done at the end.
 
         Raises:
@@ -178,13 +185,16 @@ class KeptKernel:
 
         stack.callback(self._close)
         self._sent = start_of_keeper(order_of(self.life, self._token))
-        self._use(session)
+        self._use(session, shared)
+        if shared is not None and shared.existed:
+            self._loop.after(_SHARED_PATIENCE, self._on_silent_share)
         self._patience = self._loop.after(_LOGIN_PATIENCE, self._on_silent_login)
         if self.life.interface.carries:
             self._listen()
 
-    def _use(self, session: PipeSession) -> None:
+    def _use(self, session: PipeSession, shared: SharedLogin | None) -> None:
         """Ask a session for the keeper, and wait for what it says."""
+        self._shared = shared
         session.send(b"".join(self._sent))
         self._login = Login(
             *(self._loop, session, self.life.mark),
@@ -192,6 +202,13 @@ class KeptKernel:
             word=self._on_word,
             ended=self._on_session_end,
         )
+
+    def _on_silent_share(self) -> None:
+        # A connection that hangs hangs for all that go over it.
+        if self.life.stage == "login" and self._login is not None:
+            self.life.log("the shared login is silent; logging in anew")
+            self._login.close()
+            self._use(*log_in(self.life, self._place.path, alone=True))
 
     def _on_silent_login(self) -> None:
         self._fail(
@@ -206,6 +223,7 @@ class KeptKernel:
 
     def _on_word(self, login: Login, word: str, rest: bytes) -> None:
         """A session has said what it has come to."""
+        self._give_turn()
         if word.startswith(KEEPER):
             self._keeper_path = word.partition(" ")[2]
             self._begin_line(login, rest)
@@ -216,6 +234,10 @@ class KeptKernel:
                     f"has run out ({word.partition(' ')[2]})"
                 )
             )
+
+    def _give_turn(self) -> None:
+        if self._shared is not None:
+            self._shared.give_turn()
 
     def _begin_line(self, login: Login, rest: bytes) -> None:
         """Let the channel go through a session in which the keeper speaks."""
@@ -377,8 +399,7 @@ class KeptKernel:
     def _attempt(self) -> None:
         """Log in anew, to the keeper that is there."""
         self._place = PrivateDirectory()
-        alone = ("ControlPath=none",) if self._alone else ()
-        self._use(log_in(self.life, self._place.path, alone))
+        self._use(*log_in(self.life, self._place.path, alone=self._alone))
         login = self._login
 
         def give_up() -> None:
@@ -395,6 +416,7 @@ class KeptKernel:
             self._way_back.failed()
 
     def _end_attempt(self) -> None:
+        self._give_turn()
         login, self._login = self._login, None
         if login is not None:
             login.close()
@@ -404,8 +426,10 @@ class KeptKernel:
         if self._leaving:
             self._over = True
         elif login is self._login and self._way_back is None:
+            self._give_turn()
             self.life.session_status = login.session.exit_status
-            self._over = True
+            if not self._is_burst(login):
+                self._over = True
         elif login is self._login:
             error = self.life.refusal(login.said, self._place.path)
             self.life.log(f"not yet back: {error.sentence}")
@@ -414,6 +438,23 @@ class KeptKernel:
                 self._on_refusal(error)
             else:
                 self._keep_trying()
+
+    def _is_burst(self, login: Login) -> bool:
+        """Try the first login again where sshd closed it unseen, as it does when many come."""
+        if self._bursts == 0 or self.life.way is None or login.session.exit_status != 255:
+            return False
+        error = self.life.refusal(login.said, self._place.path)
+        if not isinstance(error, errors.HostClosedError):
+            return False
+        self._bursts -= 1
+        self._loop.after(_BURST_PAUSE * (1 + os.urandom(1)[0] / 255), self._log_in_again)
+        return True
+
+    def _log_in_again(self) -> None:
+        if self._login is not None:
+            self._login.close()
+        self.life.said.clear()
+        self._use(*log_in(self.life, self._place.path))
 
     def _on_refusal(self, error: errors.LoginError) -> None:
         """A refused login is not tried again by itself: some servers then shut everybody out."""

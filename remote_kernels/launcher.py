@@ -62,12 +62,12 @@ def live(life: Life) -> int:
         else:
             from remote_kernels.way_in import log_in
 
-            session = log_in(life, place.path)
+            session, shared = log_in(life, place.path)
             # The session is on its way; from here on there is time.
             from remote_kernels.kept_kernel import KeptKernel
 
             kept = KeptKernel(life, place)
-            kept.begin(session, stack)
+            kept.begin(session, shared, stack)
             _open_log(life, stack)
             kept.carry_until_the_end(wakeups, stack)
         if life.terminated_by:

@@ -281,6 +281,16 @@ class KernelOptions:
             new=True,
         ),
     )
+    no_share: bool = _option(
+        False,
+        Option(
+            ("--no-share",),
+            "Log in for this kernel alone. Otherwise all kernels of a host share one login, until "
+            "a moment after the last of them has ended.",
+            launcher_flag="--no-share",
+            new=True,
+        ),
+    )
     verbose: bool = _option(
         False,
         Option(

@@ -20,11 +20,17 @@ OPTIONS = (
     "RemoteCommand=none",
     # a forward that belongs to a person's own logins would be refused to the second kernel,
     "ClearAllForwardings=yes",
-    # the forwards of this kernel are asked for once its ports are known (ssh -O forward),
-    "ControlMaster=auto",
     # and what ssh says is what the person gets to read.
     "LogLevel=INFO",
 )
+
+
+#: For forwards that are asked for once the kernel's ports are known (ssh -O forward).
+ASKED_LATER = "ControlMaster=auto"
+#: For a connection of one's own.
+NOT_SHARED = "ControlPath=none"
+#: Seconds that a shared connection stays open after the last kernel, for a restart.
+SHARED_FOR = 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Way:
         command: str = "",
         *,
         terminal: bool = False,
-        options: Sequence[str] = OPTIONS,
+        options: Sequence[str] = (*OPTIONS, ASKED_LATER),
     ) -> list[str]:
         """Argv of the ssh.
 
@@ -91,7 +97,7 @@ class Way:
             *([command] if command else []),
         ]
 
-    def config(self, directory: Path, *, can_ask: bool) -> str:
+    def config(self, directory: Path, *, can_ask: bool, shared: str | None = None) -> str:
         """An ssh configuration: the user's own, with our defaults where that says nothing.
 
         ssh takes the first value that it finds. A file, unlike options on the command line, holds
@@ -100,6 +106,7 @@ class Way:
         Args:
             directory: in which the shared connection's socket is made.
             can_ask: somebody answers ssh's questions (SSH_ASKPASS is set).
+            shared: path of a socket that outlives us for a while, with ssh's %C in it.
         """
         lines = [] if can_ask else ["BatchMode yes"]
         if self.users_config is None:
@@ -107,6 +114,13 @@ class Way:
         elif self.users_config != "none":
             # ssh would look for a relative path of an Include in ~/.ssh.
             lines += [f'Include "{Path(self.users_config).expanduser().absolute()}"']
+        if shared is not None:
+            # Not for gateways: each would be a process more.
+            lines += [
+                f"Host {self.host.name}",
+                "    ControlMaster auto",
+                f"    ControlPersist {SHARED_FOR}",
+            ]
         lines += [
             "Host *",
             "    StreamLocalBindUnlink yes",
@@ -114,7 +128,7 @@ class Way:
             "    ConnectTimeout 30",
             "    ServerAliveInterval 15",
             "    ServerAliveCountMax 4",
-            f'    ControlPath "{directory}/%C"',
+            f'    ControlPath "{shared or f"{directory}/%C"}"',
         ]
         return "\n".join(lines) + "\n"
 
@@ -200,7 +214,7 @@ _REFUSALS: tuple[tuple[type[LoginError], str, str], ...] = (
         "{host} denied permission",
     ),
     (
-        errors.HostUnreachableError,
+        errors.HostClosedError,
         r"Connection (?:closed|reset) by|kex_exchange_identification|banner exchange",
         "{host} closed the connection",
     ),

@@ -3,41 +3,55 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from remote_kernels.errors import SshNotFoundError
 from remote_kernels.session import PipeSession
+from remote_kernels.shared_login import SharedLogin, place_for_sockets
 from remote_kernels.shell_text import BOOTSTRAP
 from remote_kernels.surroundings import session_environment
-from remote_kernels.way import CONFIG_NAME, OPTIONS
+from remote_kernels.way import CONFIG_NAME, NOT_SHARED, OPTIONS
 
 if TYPE_CHECKING:
     from remote_kernels.life import Life
 
 
-def log_in(life: Life, directory: Path, more_options: Sequence[str] = ()) -> PipeSession:
+def log_in(
+    life: Life, directory: Path, *, alone: bool = False
+) -> tuple[PipeSession, SharedLogin | None]:
     """Start the ssh to a kernel's host, or the shell for one of this machine.
 
     It waits for a line of sh; see BOOTSTRAP.
 
     Args:
         life: of the kernel.
-        directory: a private one, for ssh's configuration and sockets.
-        more_options: of ssh, said with -o.
+        directory: a private one, for ssh's configuration.
+        alone: over a connection of its own.
+
+    Returns:
+        The session, and the connection that it shares with other kernels; None if none.
 
     Raises:
         SshNotFoundError: there is no such program.
     """
+    shared = None
     if life.way is None:
         argv = life.interface.session_command(life.options, directory, BOOTSTRAP)
     else:
-        text = life.way.config(directory, can_ask="SSH_ASKPASS" in os.environ)
+        alone = alone or life.options.no_share
+        if not alone and (place := place_for_sockets()) is not None:
+            shared = SharedLogin(life.way, place)
+        text = life.way.config(
+            directory,
+            can_ask="SSH_ASKPASS" in os.environ,
+            shared=shared.socket if shared is not None else None,
+        )
         (directory / CONFIG_NAME).write_text(text)
-        argv = life.way.command(directory, BOOTSTRAP, options=(*OPTIONS, *more_options))
+        options = (*OPTIONS, NOT_SHARED) if alone else OPTIONS
+        argv = life.way.command(directory, BOOTSTRAP, options=options)
     life.log(f"spawning {argv}")
     try:
-        return PipeSession(argv, session_environment())
+        return PipeSession(argv, session_environment()), shared
     except FileNotFoundError:
         raise SshNotFoundError(f"there is no program {argv[0]} on this machine") from None

@@ -12,7 +12,7 @@ from remote_kernels.resources import kibibytes, seconds
 from remote_kernels.way import Way
 
 #: What means something where the kernel's sockets are carried.
-CHANNEL_USES = frozenset({"channel", "transport", "lease", "spool"})
+CHANNEL_USES = frozenset({"channel", "transport", "lease", "spool", "no_share"})
 
 
 class Interface:

@@ -22,7 +22,7 @@ FLOORS = (
     {
         *("carrier", "connection_file", "hosts", "kernel_log", "network", "options"),
         *("private_directory", "resources", "session", "shell_text", "spool"),
-        *("ssh_connection", "surroundings", "wakeups"),
+        *("shared_login", "ssh_connection", "surroundings", "wakeups"),
     },
     {"keeper", "queue_script", "remote_script", "way", "way_back"},
     {"interfaces", "keeper_text"},

@@ -1,0 +1,96 @@
+"""One ssh connection for all kernels of a host: where its socket is, and whose turn to make it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+import zlib
+from pathlib import Path
+
+# A path of a socket has 104 bytes at most on macOS. Ours has 50 behind the directory, and ssh makes
+# it under a name that is 17 longer first.
+_LONGEST_DIRECTORY = 36
+# For somebody else's login; who waits longer logs in alone.
+_PATIENCE, _LOOK_AGAIN = 3.0, 0.02
+
+
+class SharedLogin:
+    """The connection that all kernels of a way share.
+
+    Attributes:
+        socket: its path, for ssh's ControlPath.
+        existed: somebody had logged in when we began.
+    """
+
+    def __init__(self, way: object, directory: Path) -> None:
+        """Use a connection that is there, or be the one that makes it; waits a little for others.
+
+        Args:
+            way: whose representation is another for another way.
+            directory: for the socket.
+        """
+        # ssh's own %C knows nothing of gateways before version 9.7, nor of another program.
+        name = f"{zlib.crc32(repr(way).encode('utf-8', 'surrogateescape')):08x}"
+        self.socket = f"{directory}/%C-{name}"
+        self._directory = directory
+        self._turn = -1
+        deadline = time.monotonic() + _PATIENCE
+        while not (existed := any(directory.glob(f"*-{name}"))) and not self._take_turn():
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_LOOK_AGAIN)
+        self.existed = existed
+
+    def _take_turn(self) -> bool:
+        turn = os.open(self._directory, os.O_RDONLY)
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(turn)
+            return False
+        self._turn = turn
+        return True
+
+    def give_turn(self) -> None:
+        """Let others log in; to be called when our own login has come to an end."""
+        if self._turn >= 0:
+            os.close(self._turn)
+            self._turn = -1
+
+
+def place_for_sockets() -> Path | None:
+    """A directory of ours in which nobody else can put a socket, and sockets can be; None if none.
+
+    Jupyter started by a service or in a container often has no runtime directory.
+    """
+    named = [os.environ.get(name) for name in ("XDG_RUNTIME_DIR", "TMPDIR")]
+    for place in [Path(name) for name in named if name]:
+        if _is_private(place):
+            return place
+    ssh = Path(os.environ.get("HOME") or "/", ".ssh")
+    return ssh if _is_private(ssh) and _takes_sockets(ssh) else None
+
+
+def _is_private(directory: Path) -> bool:
+    try:
+        status = directory.lstat()
+    except OSError:
+        return False
+    own = status.st_uid == os.getuid() and not status.st_mode & 0o077
+    return own and stat.S_ISDIR(status.st_mode) and len(str(directory)) <= _LONGEST_DIRECTORY
+
+
+def _takes_sockets(directory: Path) -> bool:
+    """Whether its file system knows sockets; a home on a file server may not."""
+    import socket
+
+    path = directory / f"rk-{os.getpid()}"
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(path))
+        path.unlink()
+    except OSError:
+        return False
+    return True

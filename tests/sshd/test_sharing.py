@@ -1,0 +1,113 @@
+"""All kernels of a host share one login, and whatever happens to it, they go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from bed import Bed, wait_until
+from frontend import Kernel, Site, add_kernel, log_text
+
+pytestmark = [pytest.mark.usefixtures("nothing_remains", "jupyter")]
+
+
+@pytest.fixture
+def site(bed: Bed) -> Site:
+    return Site(bed.far, "ada", bed.far_python, ["--interface", "ssh", "--host", "ada@far"])
+
+
+@contextmanager
+def kernels(count: int, spec: str, directory: Path) -> Iterator[list[Kernel]]:
+    """So many kernels that begin at once."""
+    with ExitStack() as stack:
+        running = [Kernel(spec, directory) for _ in range(count)]
+        for kernel in running:
+            kernel.start()
+            stack.push(kernel)
+        for kernel in running:
+            kernel.wait_for_ready()
+        yield running
+
+
+def masters(bed: Bed) -> list[int]:
+    """The ssh processes that hold connections which kernels share."""
+    return [x.pid for x in bed.laptop.processes(user="mia") if x.args.endswith("[mux]")]
+
+
+def test_a_second_kernel_needs_no_login(bed: Bed, site: Site, tmp_path: Path) -> None:
+    spec = add_kernel(site)
+    with Kernel(spec, tmp_path) as first:
+        with Kernel(spec, tmp_path) as second:
+            assert second.value("6 * 7") == 42
+        assert first.value("6 * 7") == 42
+    assert bed.far.logins() == ["ada"]
+
+
+def test_a_kernel_that_shares_nothing(bed: Bed, site: Site, tmp_path: Path) -> None:
+    with Kernel(add_kernel(site), tmp_path), Kernel(add_kernel(site, "--no-share"), tmp_path):
+        assert bed.far.logins() == ["ada", "ada"]
+        assert len(masters(bed)) == 1
+
+
+def test_a_host_behind_gateways_is_shared_as_well(bed: Bed, tmp_path: Path) -> None:
+    way = ["--interface", "ssh", "--host", "ada@inner", "--tunnel-hosts", "gina@gw1", "gina@gw2"]
+    spec = add_kernel(Site(bed.inner, "ada", bed.far_python, way))
+    with Kernel(spec, tmp_path), Kernel(spec, tmp_path) as second:
+        assert second.value("6 * 7") == 42
+    assert [m.logins() for m in (bed.gw1, bed.gw2, bed.inner)] == [["gina"], ["gina"], ["ada"]]
+
+
+def test_no_more_sessions_on_one_login(bed: Bed, site: Site, tmp_path: Path) -> None:
+    with bed.far.sshd("MaxSessions 1"), kernels(2, add_kernel(site), tmp_path) as running:
+        for kernel in running:
+            assert kernel.value("6 * 7") == 42
+            assert kernel.stderr() == ""
+        assert bed.far.logins() == ["ada", "ada"]
+
+
+def test_a_socket_whose_connection_has_died(bed: Bed, site: Site, tmp_path: Path) -> None:
+    spec = add_kernel(site)
+    with Kernel(spec, tmp_path):
+        pass
+    (master,) = masters(bed)
+    bed.laptop.run(["kill", "-KILL", str(master)], user="mia")
+    with Kernel(spec, tmp_path) as kernel:
+        assert kernel.value("6 * 7") == 42
+        assert kernel.stderr() == ""
+
+
+def test_a_shared_connection_that_is_closed(bed: Bed, site: Site, tmp_path: Path) -> None:
+    spec = add_kernel(site)
+    with kernels(3, spec, tmp_path) as running:
+        for number, kernel in enumerate(running):
+            kernel.run(f"precious = {number}")
+        (master,) = masters(bed)
+        bed.laptop.run(["kill", str(master)], user="mia")
+        wait_until(lambda: log_text().count("back at") == 3, 20, "all to be back")
+        assert [kernel.value("precious") for kernel in running] == [0, 1, 2]
+        assert bed.far.logins() == ["ada", "ada"]
+
+
+def test_a_shared_connection_that_hangs_holds_no_new_kernel(
+    bed: Bed, site: Site, tmp_path: Path
+) -> None:
+    spec = add_kernel(site)
+    with Kernel(spec, tmp_path):
+        (master,) = masters(bed)
+        bed.laptop.run(["kill", "-STOP", str(master)], user="mia")
+        try:
+            with Kernel(spec, tmp_path) as kernel:
+                assert kernel.value("6 * 7") == 42
+        finally:
+            bed.laptop.run(["kill", "-CONT", str(master)], user="mia")
+
+
+def test_twenty_kernels_at_once(bed: Bed, site: Site, tmp_path: Path) -> None:
+    with kernels(20, add_kernel(site), tmp_path) as running:
+        assert len({kernel.value("__import__('os').getpid()") for kernel in running}) == 20
+        assert len(site.kernels()) == 20
+        # Ten sessions go over one login, sshd's default; the others need their own.
+        assert len(bed.far.logins()) <= 11
