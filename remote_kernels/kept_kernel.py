@@ -24,7 +24,7 @@ from remote_kernels.keeper import (
     SOCKETS,
     SOCKETS_RANK,
 )
-from remote_kernels.keeper_text import GONE, KEEPER, attachment, start_of_keeper
+from remote_kernels.keeper_text import GONE, KEEPER, NO_PYTHON, attachment, start_of_keeper
 from remote_kernels.life import Life
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
@@ -100,10 +100,14 @@ class Login:
 
     def close(self) -> None:
         """End the session."""
+        self.leave()
+        self.session.close()
+
+    def leave(self) -> None:
+        """Wait for nothing any more."""
         for descriptor in self.session.descriptors:
             self._loop.watch(descriptor)
         self._loop.watch(self.session.write_to)
-        self.session.close()
 
     def _say(self, line: str) -> None:
         self.said = [*self.said[-40:], line]
@@ -133,7 +137,11 @@ class Login:
 
 
 class KeptKernel:
-    """One kernel with its keeper, as the launcher has it."""
+    """One kernel with its keeper, as the launcher has it.
+
+    Attributes:
+        has_no_python: the far side cannot run a keeper.
+    """
 
     def __init__(self, life: Life, place: PrivateDirectory) -> None:
         """Prepare.
@@ -167,6 +175,7 @@ class KeptKernel:
         self._patience: Timer | None = None
         self._over = self._leaving = False
         self._failure: RemoteKernelsError | None = None
+        self.has_no_python = False
 
     # --- the way in -----------------------------------------------------------------------------
 
@@ -191,6 +200,7 @@ class KeptKernel:
         self._patience = self._loop.after(_LOGIN_PATIENCE, self._on_silent_login)
         if self.life.interface.carries:
             self._listen()
+        self._place.remove_stale()
 
     def _use(self, session: PipeSession, shared: SharedLogin | None) -> None:
         """Ask a session for the keeper, and wait for what it says."""
@@ -227,6 +237,8 @@ class KeptKernel:
         if word.startswith(KEEPER):
             self._keeper_path = word.partition(" ")[2]
             self._begin_line(login, rest)
+        elif word.startswith(NO_PYTHON):
+            self.has_no_python = self._over = True
         elif word.startswith(GONE):
             self._fail(
                 errors.ConnectionLostError(
@@ -258,14 +270,28 @@ class KeptKernel:
         self._place.remove()
         self._line.take(rest)
 
+    def give_up(self) -> PipeSession | None:
+        """Leave the kernel to somebody else, with Jupyter's ports.
+
+        Returns:
+            The session, which waits for a line of sh; None where others cannot use it, too.
+        """
+        login, self._login = self._login, None
+        assert login is not None
+        login.leave()
+        self._close_listeners()
+        if self._shared is not None:
+            return login.session
+        login.session.close()
+        return None
+
     # --- while it lives -------------------------------------------------------------------------
 
-    def carry_until_the_end(self, wakeups: Wakeups, stack: ExitStack) -> None:
+    def carry_until_the_end(self, wakeups: Wakeups) -> None:
         """Hold on until the kernel has ended.
 
         Args:
             wakeups: signals, and the end of Jupyter.
-            stack: takes what is to be done at the end.
 
         Raises:
             RemoteKernelsError: it failed.
@@ -542,12 +568,17 @@ class KeptKernel:
         for login in (self._login, self._carrier):
             if login is not None:
                 login.close()
-        for listener in self._listeners:
-            _close_listener(listener)
+        self._close_listeners()
         for connection in list(self._connections.values()):
             connection.close()
         self._place.remove()
         self._loop.close()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            self._loop.watch(listener.fileno())
+            _close_listener(listener)
+        self._listeners = []
 
 
 def _take_lines(stream: Stream, take: Callable[[str], None]) -> None:

@@ -12,6 +12,7 @@ from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.life import Life
 from remote_kernels.options import from_argv
 from remote_kernels.private_directory import PrivateDirectory
+from remote_kernels.session import Session
 from remote_kernels.wakeups import Wakeups
 
 
@@ -53,28 +54,49 @@ def live(life: Life) -> int:
         stack.callback(place.remove)
         life.log(f"remote-kernels {__version__}, interface {life.interface.name}")
         if life.interface.terminal or life.options.channel == "forward":
-            from remote_kernels.plain_kernel import PlainKernel
-
-            plain = PlainKernel(life, place)
-            plain.begin(stack)
-            _open_log(life, stack)
-            plain.carry_until_the_end(wakeups, stack)
+            _live_plainly(life, place, None, wakeups, stack)
         else:
-            from remote_kernels.way_in import log_in
-
-            session, shared = log_in(life, place.path)
-            # The session is on its way; from here on there is time.
-            from remote_kernels.kept_kernel import KeptKernel
-
-            kept = KeptKernel(life, place)
-            kept.begin(session, shared, stack)
-            _open_log(life, stack)
-            kept.carry_until_the_end(wakeups, stack)
+            _live_kept(life, place, wakeups, stack)
         if life.terminated_by:
             return 128 + life.terminated_by
         if life.ended_well:
             return 0
         raise life.end_error(place.path)
+
+
+def _live_kept(life: Life, place: PrivateDirectory, wakeups: Wakeups, stack: ExitStack) -> None:
+    from remote_kernels.way_in import log_in
+
+    session, shared = log_in(life, place.path)
+    # The session is on its way; from here on there is time.
+    from remote_kernels.kept_kernel import KeptKernel
+
+    kept = KeptKernel(life, place)
+    kept.begin(session, shared, stack)
+    _open_log(life, stack)
+    kept.carry_until_the_end(wakeups)
+    if kept.has_no_python:
+        life.log(
+            "there is no Python 3.6 or newer over there: the sockets are carried by forwards, "
+            "and a line that breaks ends the kernel"
+        )
+        _live_plainly(life, place, kept.give_up(), wakeups, stack)
+
+
+def _live_plainly(
+    life: Life,
+    place: PrivateDirectory,
+    session: Session | None,
+    wakeups: Wakeups,
+    stack: ExitStack,
+) -> None:
+    from remote_kernels.plain_kernel import PlainKernel
+
+    plain = PlainKernel(life, place)
+    plain.begin(stack, session)
+    if life.log_path is None:
+        _open_log(life, stack)
+    plain.carry_until_the_end(wakeups, stack)
 
 
 def _open_log(life: Life, stack: ExitStack) -> None:

@@ -23,7 +23,7 @@ from remote_kernels.life import Life
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.remote_script import Script
 from remote_kernels.session import AdoptedSession, Session
-from remote_kernels.shell_text import QUIT, READY, bootstrap, receiver_command, to_receiver
+from remote_kernels.shell_text import QUIT, READY, as_line, bootstrap, receiver_command, to_receiver
 from remote_kernels.surroundings import session_environment, working_directory
 from remote_kernels.wakeups import Wakeups
 from remote_kernels.way import CONFIG_NAME
@@ -85,15 +85,22 @@ class PlainKernel:
 
     # --- the way in -----------------------------------------------------------------------------
 
-    def begin(self, stack: ExitStack) -> None:
-        """Start to log in.
+    def begin(self, stack: ExitStack, session: Session | None = None) -> None:
+        """Start to log in, unless that was done.
 
         Args:
             stack: takes what is to be done at the end.
+            session: that waits for a line of sh.
 
         Raises:
             RemoteKernelsError: that cannot be done.
         """
+        if session is not None:
+            self.session = session
+            stack.callback(session.close)
+            self._deadline = time.monotonic() + _LOGIN_PATIENCE
+            session.send(as_line(self._script().text()))
+            return
         if not self.life.interface.terminal:
             self._log_in(stack)
             return
@@ -211,7 +218,7 @@ class PlainKernel:
             ready = self._wait(wakeups)
             for signum in wakeups.take(ready):
                 self._on_signal(signum)
-            if self.allocation is not None and self.session in ready:
+            if self.allocation is not None and self.session.fileno() in ready:
                 self._heard_at = time.monotonic()
                 self.allocation.on_output()
             for line in self.session.read_lines():
@@ -236,7 +243,7 @@ class PlainKernel:
     def _wait(self, wakeups: Wakeups) -> list[Any]:
         """What there is to read; empty when time has come for something."""
         times = [self._deadline, self._forwards_end_at]
-        watched: list[Any] = [self.session, *wakeups.descriptors]
+        watched: list[Any] = [*self.session.descriptors, *wakeups.descriptors]
         if self.allocation is not None:
             times.append(self.allocation.wake_at())
             if self._heard_at and self.life.node:

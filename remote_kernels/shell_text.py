@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 #: What the receiver says when it waits for a program.
 READY = "@rk-ready"
 
@@ -46,11 +48,20 @@ def to_receiver(program: str, *, last: bool = False) -> bytes:
         program: of sh.
         last: after it the receiver ends, too; otherwise it says READY again.
     """
-    line = program.replace("\\", "\\\\").replace("\n", "\\n")
+    line = _in_one_line(program)
     word = "LAST" if last else "RUN"
     # First an end for what may stand there: zsh's own keyboard mode makes a line typed too much
     # end otherwise.
     return as_bytes(f"\n{word} {line}\n")
+
+
+def as_line(program: str) -> bytes:
+    """What is sent to BOOTSTRAP's shell so that it runs a program."""
+    return as_bytes(f"""eval "$(printf %b {shlex.quote(_in_one_line(program))})"\n""")
+
+
+def _in_one_line(program: str) -> str:
+    return program.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def as_bytes(program: str) -> bytes:

@@ -25,8 +25,9 @@ OPTIONS = (
 )
 
 
-#: For forwards that are asked for once the kernel's ports are known (ssh -O forward).
-ASKED_LATER = "ControlMaster=auto"
+#: For forwards that are asked for once the kernel's ports are known (ssh -O forward). They are to
+#: end with the kernel, whatever the user's configuration says.
+ASKED_LATER = ("ControlMaster=auto", "ControlPersist=no")
 #: For a connection of one's own.
 NOT_SHARED = "ControlPath=none"
 #: Seconds that a shared connection stays open after the last kernel, for a restart.
@@ -70,7 +71,7 @@ class Way:
         command: str = "",
         *,
         terminal: bool = False,
-        options: Sequence[str] = (*OPTIONS, ASKED_LATER),
+        options: Sequence[str] = (*OPTIONS, *ASKED_LATER),
     ) -> list[str]:
         """Argv of the ssh.
 

@@ -98,19 +98,22 @@ def test_the_environment_is_that_of_a_login(bed: Bed, tmp_path: Path) -> None:
     assert environ["PATH"].startswith("/conda/bin:")
 
 
+@pytest.mark.parametrize("options", [[], ["--channel=forward"]])
 @pytest.mark.parametrize("persist", ["no", "60"])
-def test_a_connection_that_the_user_shares(bed: Bed, tmp_path: Path, persist: str) -> None:
+def test_a_connection_that_the_user_shares(
+    bed: Bed, tmp_path: Path, persist: str, options: list[str]
+) -> None:
     SSH_CONFIG.write_text(
         f"Host far\n  ControlMaster auto\n  ControlPath ~/.ssh/cm-%C\n  ControlPersist {persist}\n"
     )
     site = Site(bed.far, "ada", bed.far_python, ["-i", "ssh", "-x", "ada@far"])
     try:
-        with Kernel(add_kernel(site), tmp_path) as first:
-            with Kernel(add_kernel(site), tmp_path) as second:
+        with Kernel(add_kernel(site, *options), tmp_path) as first:
+            with Kernel(add_kernel(site, *options), tmp_path) as second:
                 assert second.value("1") == 1
                 ports = {second.manager.shell_port, second.manager.hb_port}
                 assert ports <= bed.laptop.listening_ports()
-            wait_until(lambda: not ports & bed.laptop.listening_ports(), 5, "closed forwards")
+            wait_until(lambda: not ports & bed.laptop.listening_ports(), 5, "closed ports")
             assert first.value("2") == 2
         assert bed.far.logins() == ["ada"]
     finally:
@@ -156,7 +159,15 @@ def test_long_lines_and_control_characters_arrive(bed: Bed, tmp_path: Path) -> N
         assert kernel.value("__import__('os').environ['TEXT']") == text
 
 
-@pytest.mark.parametrize("settings", [("PermitTTY no",), ("MaxSessions 1",)])
+FORBIDDEN = (
+    "PermitTTY no",
+    "MaxSessions 1",
+    "AllowTcpForwarding no",
+    "AllowStreamLocalForwarding no",
+)
+
+
+@pytest.mark.parametrize("settings", [*((one,) for one in FORBIDDEN), FORBIDDEN])
 def test_what_an_sshd_may_refuse(bed: Bed, tmp_path: Path, settings: tuple[str, ...]) -> None:
     site = Site(bed.far, "ada", bed.far_python, ["-i", "ssh", "-x", "ada@far"])
     with bed.far.sshd(*settings):
