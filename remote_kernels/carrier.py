@@ -227,7 +227,11 @@ class Line:
 
 
 class Connection:
-    """A socket whose bytes a stream carries, until either of them ends."""
+    """A socket whose bytes a stream carries, until either of them ends.
+
+    Attributes:
+        stream: that carries them.
+    """
 
     def __init__(
         self, loop: Loop, sock: "socket.socket", stream: "Stream", closed: "Callback"
@@ -240,7 +244,8 @@ class Connection:
             stream: that carries it.
             closed: called once when the socket was closed.
         """
-        self._loop, self._socket, self._stream, self._closed = loop, sock, stream, closed
+        self.stream = stream
+        self._loop, self._socket, self._closed = loop, sock, closed
         self._out = bytearray()
         self._is_open = True
         self._descriptor = sock.fileno()
@@ -251,7 +256,7 @@ class Connection:
     def watch(self) -> None:
         """Wait for what can be done; to be called when the stream may have room again."""
         if self._is_open:
-            read = None if self._stream.full or self._stream.ended else self._read
+            read = None if self.stream.full or self.stream.ended else self._read
             self._loop.watch(self._descriptor, read, self._write if self._out else None)
 
     def deliver_first(self, data: "bytes | bytearray") -> None:
@@ -263,7 +268,7 @@ class Connection:
         """Close the socket, and end the stream without what has not been sent."""
         if self._is_open:
             self._close()
-            self._stream.cut()
+            self.stream.cut()
 
     def _read(self) -> None:
         try:
@@ -273,13 +278,13 @@ class Connection:
         except OSError:
             data = b""
         if data:
-            self._stream.write(data)
+            self.stream.write(data)
             self.watch()
             return
         # What was said before still has to arrive.
         self._close()
-        self._stream.ignore()
-        self._stream.end()
+        self.stream.ignore()
+        self.stream.end()
 
     def _deliver(self, data: memoryview) -> None:
         if not data:
@@ -298,7 +303,7 @@ class Connection:
         self._out += data[sent:]
         if self._out:
             self.watch()
-        self._stream.consumed(sent)
+        self.stream.consumed(sent)
 
     def _write(self) -> None:
         try:
@@ -309,9 +314,9 @@ class Connection:
             self.close()
             return
         del self._out[:sent]
-        self._stream.consumed(sent)
+        self.stream.consumed(sent)
         if not self._out:
-            if self._stream.peer_ended:
+            if self.stream.peer_ended:
                 self.close()
             else:
                 self.watch()

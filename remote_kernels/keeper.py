@@ -40,6 +40,8 @@ OUTPUT_RANK = SOCKETS_RANK + len(SOCKETS)
 
 #: Seconds that a kernel is kept whose launcher has closed the line instead of losing it.
 CLOSED_LEASE = 8.0
+# Of all the room that spools have, what may be used when a paused kernel goes on.
+_GOES_ON = 0.75
 # For a kernel that is to end: after SIGTERM, and after SIGKILL.
 _END_PATIENCE = 1.5
 _LOOK_AGAIN = 0.1
@@ -48,6 +50,15 @@ _LISTENS_YET = 0.01
 _CONNECT_PATIENCE = 1.0
 # Whether the sshd of a closed session lives on shows in less.
 _SSHD_ENDS_TOO = 1.0
+
+# From one host of a cluster to another, where nobody can be asked.
+_HOP = (
+    "ssh",
+    "-T",
+    "-oBatchMode=yes",
+    "-oStrictHostKeyChecking=accept-new",
+    "-oRemoteCommand=none",
+)
 
 _TWO = struct.Struct("@ii")  # descriptors
 
@@ -144,6 +155,7 @@ class Kernel:
         group: its process group; 0 before it was started.
         status: as a shell tells how it ended; None while it runs.
         out_of_memory: it was killed, and Linux has killed something for want of memory.
+        is_paused: it was stopped for want of room.
         output: descriptor of what it prints; -1 after all has come.
         file: path of its connection file.
         addresses: where its sockets listen, in the order of SOCKETS.
@@ -164,6 +176,7 @@ class Kernel:
         self.status: int | None = None
         self.out_of_memory = False
         self.output = -1
+        self.is_paused = False
         self.file = ""
         self.ports: Sequence[int] = ()
         self.addresses: list[Address] = []
@@ -240,6 +253,21 @@ class Kernel:
         if self.group == 0:
             _become(argv, env, theirs)
         os.close(theirs)
+
+    def pause(self) -> bool:
+        """Stop it for a while; whether it was running."""
+        was_running = not self.is_paused and self.status is None and self.group > 0
+        if was_running:
+            self.signal(signal.SIGSTOP)
+            self.is_paused = True
+        return was_running
+
+    def go_on(self) -> bool:
+        """Let it run again; whether it was paused."""
+        was_paused, self.is_paused = self.is_paused, False
+        if was_paused:
+            self.signal(signal.SIGCONT)
+        return was_paused
 
     def signal(self, signum: int) -> None:
         """Send a signal to it and all that it has started."""
@@ -350,7 +378,8 @@ class Keeper:
         if self._lease is not None:
             self._lease.cancel()
         self._line_files, self._sshd = descriptors, sshd
-        os.write(descriptors[1], f"\n{self._order.mark} KEEPER {self._path}\n".encode())
+        place = f"{os.uname().nodename} {self._path}"
+        os.write(descriptors[1], f"\n{self._order.mark} KEEPER {place}\n".encode())
         self._line = Line(self._loop, self._channel, descriptors, self._line_ended)
 
     def _start(self) -> None:
@@ -477,6 +506,7 @@ class Keeper:
             self._open(int(words[1]), int(words[2]))
         elif words == ["INT"]:
             self._kernel.signal(signal.SIGINT)
+            self._kernel.go_on()
         elif words == ["TERM"]:
             self._end_kernel()
         elif words == ["END"]:
@@ -487,6 +517,7 @@ class Keeper:
         if not self._ending:
             self._ending = True
             self._kernel.signal(signal.SIGTERM)
+            self._kernel.go_on()
             self._loop.after(_END_PATIENCE, lambda: self._kernel.signal(signal.SIGKILL))
 
     def _finish(self) -> None:
@@ -509,11 +540,21 @@ class Keeper:
         """Before waiting: take what can be taken, and stop where there is no room."""
         for connection in list(self._connections.values()):
             connection.watch()
+        self._pause_or_go_on()
         output = self._kernel.output
         if output >= 0:
             self._loop.watch(output, None if self._output.full else self._read_output)
         if self._kernel.status is not None and not self._told_end:
             self._tell_end()
+
+    def _pause_or_go_on(self) -> None:
+        """Stop a kernel whose output there is no room for: it might throw it away itself."""
+        streams = [self._output, *(c.stream for c in self._connections.values())]
+        if any(stream.full for stream in streams):
+            if self._kernel.pause():
+                self._tell("PAUSED")
+        elif self._room.used <= self._room.most * _GOES_ON and self._kernel.go_on():
+            self._tell("GOES", "ON")
 
     def _read_output(self) -> None:
         self._take_output()
@@ -627,13 +668,18 @@ def run(order: Order) -> None:
     os._exit(0)
 
 
-def attach(path: str, mark: str) -> None:
+def attach(host: str, path: str, mark: str, command: str) -> None:
     """Bring this session's standard input and output to a keeper; does not return.
 
     Args:
+        host: on which it is; behind one login name there may be several.
         path: of its socket.
         mark: begins what is said here.
+        command: that waits over there for what was sent here.
     """
+    if os.uname().nodename != host:
+        os.write(1, f"\n{mark} ELSEWHERE {host}\n".encode())
+        os.execvp("ssh", [*_HOP, "--", host, command])
     keeper = socket.socket(socket.AF_UNIX)
     try:
         keeper.connect(path)

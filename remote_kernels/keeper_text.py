@@ -7,9 +7,13 @@ import zlib
 from pathlib import Path
 
 from remote_kernels.keeper import Order
+from remote_kernels.shell_text import BOOTSTRAP
 
 #: What the far side says before the first frame, after the mark.
 KEEPER = "KEEPER"
+#: When a session has come to another host than the keeper's; it goes on to that one, and has to be
+#: sent the same again.
+ELSEWHERE = "ELSEWHERE"
 #: When a keeper is not there any more.
 GONE = "GONE"
 #: And when it has no Python that can run a keeper; it waits for another line then.
@@ -54,17 +58,18 @@ def start_of_keeper(order: Order) -> tuple[bytes, bytes]:
     return _sent(f"run(Order(**{vars(order)!a}))", order.mark)
 
 
-def attachment(path: str, mark: str) -> tuple[bytes, bytes]:
+def attachment(host: str, path: str, mark: str) -> tuple[bytes, bytes]:
     """What brings a new session to a keeper that is there.
 
     Args:
+        host: on which it is.
         path: of its socket.
         mark: begins what is said over there.
 
     Returns:
         As :func:`start_of_keeper`.
     """
-    return _sent(f"attach({path!a}, {mark!a})", mark)
+    return _sent(f"attach({host!a}, {path!a}, {mark!a}, {BOOTSTRAP!a})", mark)
 
 
 def _sent(call: str, mark: str) -> tuple[bytes, bytes]:

@@ -24,7 +24,14 @@ from remote_kernels.keeper import (
     SOCKETS,
     SOCKETS_RANK,
 )
-from remote_kernels.keeper_text import GONE, KEEPER, NO_PYTHON, attachment, start_of_keeper
+from remote_kernels.keeper_text import (
+    ELSEWHERE,
+    GONE,
+    KEEPER,
+    NO_PYTHON,
+    attachment,
+    start_of_keeper,
+)
 from remote_kernels.life import Life
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
@@ -96,7 +103,11 @@ class Login:
         self._data = b""
         self.said: list[str] = []
         loop.watch(session.fileno(), self._read_messages)
-        loop.watch(session.read_from, self._read)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait for a word of the far side."""
+        self._loop.watch(self.session.read_from, self._read)
 
     def close(self) -> None:
         """End the session."""
@@ -162,7 +173,7 @@ class KeptKernel:
         self._login: Login | None = None  # on its way
         self._carrier: Login | None = None  # that the line goes through
         self._line: Line | None = None
-        self._keeper_path = ""
+        self._keeper_place = ("", "")  # its host, and the path of its socket
         self._way_back: WayBack | None = None
         self._shared: SharedLogin | None = None
         self._bursts = _BURSTS
@@ -233,12 +244,18 @@ class KeptKernel:
 
     def _on_word(self, login: Login, word: str, rest: bytes) -> None:
         """A session has said what it has come to."""
-        self._give_turn()
+        if self._shared is not None:
+            self._shared.logged_in()
         if word.startswith(KEEPER):
-            self._keeper_path = word.partition(" ")[2]
+            _, host, path = word.split(" ", 2)
+            self._keeper_place = (host, path)
             self._begin_line(login, rest)
         elif word.startswith(NO_PYTHON):
             self.has_no_python = self._over = True
+        elif word.startswith(ELSEWHERE):
+            self.life.log(f"going on to {self._keeper_place[0]}, where the kernel is")
+            login.session.send(b"".join(self._sent))
+            login.wait()
         elif word.startswith(GONE):
             self._fail(
                 errors.ConnectionLostError(
@@ -279,7 +296,7 @@ class KeptKernel:
         login, self._login = self._login, None
         assert login is not None
         login.leave()
-        self._close_listeners()
+        self._close_ports()
         if self._shared is not None:
             return login.session
         login.session.close()
@@ -351,6 +368,13 @@ class KeptKernel:
 
     def _on_message(self, line: str) -> None:
         self.life.log(f"far side: {line}")
+        if line == "PAUSED":
+            self.life.warn(
+                "remote-kernels: the kernel pauses, since so much of its output waits for the line "
+                "(--spool)"
+            )
+        elif line == "GOES ON":
+            self.life.warn("remote-kernels: the kernel goes on")
         self.life.event(line)
         self._leave_if_ended()
 
@@ -389,6 +413,8 @@ class KeptKernel:
     def _look_for_silence(self, seconds: float) -> None:
         line = self._line
         if line is not None and time.monotonic() - line.heard_at >= seconds:
+            if self._shared is not None:
+                self._shared.abandon()
             # It stays open: the end of a line that we close would be taken for our own.
             self._lose_line(f"has been silent for {seconds:.0f} s")
 
@@ -408,7 +434,7 @@ class KeptKernel:
             self._over = True
             return
         self.life.warn(f"remote-kernels: the line to {self.life.way} {how}; trying to get back")
-        self._sent = attachment(self._keeper_path, self.life.mark)
+        self._sent = attachment(*self._keeper_place, self.life.mark)
         self._way_back = WayBack(self._loop, self._attempt)
         self._line_was_heard_at = self._line.heard_at if self._line is not None else 0.0
         if lease is not None:
@@ -425,7 +451,7 @@ class KeptKernel:
     def _attempt(self) -> None:
         """Log in anew, to the keeper that is there."""
         self._place = PrivateDirectory()
-        self._use(*log_in(self.life, self._place.path, alone=self._alone))
+        self._use(*log_in(self.life, self._place.path, alone=self._alone, again=True))
         login = self._login
 
         def give_up() -> None:
@@ -568,13 +594,13 @@ class KeptKernel:
         for login in (self._login, self._carrier):
             if login is not None:
                 login.close()
-        self._close_listeners()
-        for connection in list(self._connections.values()):
-            connection.close()
+        self._close_ports()
         self._place.remove()
         self._loop.close()
 
-    def _close_listeners(self) -> None:
+    def _close_ports(self) -> None:
+        for connection in list(self._connections.values()):
+            connection.close()
         for listener in self._listeners:
             self._loop.watch(listener.fileno())
             _close_listener(listener)

@@ -7,6 +7,7 @@ import os
 import stat
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 # A path of a socket has 104 bytes at most on macOS. Ours has 50 behind the directory, and ssh makes
@@ -34,8 +35,9 @@ class SharedLogin:
         # ssh's own %C knows nothing of gateways before version 9.7, nor of another program.
         name = f"{zlib.crc32(repr(way).encode('utf-8', 'surrogateescape')):08x}"
         self.socket = f"{directory}/%C-{name}"
-        self._directory = directory
+        self._directory, self._name = directory, name
         self._turn = -1
+        self._made: tuple[Path, int] | None = None
         deadline = time.monotonic() + _PATIENCE
         while not (existed := any(directory.glob(f"*-{name}"))) and not self._take_turn():
             if time.monotonic() >= deadline:
@@ -52,6 +54,21 @@ class SharedLogin:
             return False
         self._turn = turn
         return True
+
+    def logged_in(self) -> None:
+        """Remember which connection it is, and let others log in."""
+        for path in self._directory.glob(f"*-{self._name}"):
+            self._made = (path, path.lstat().st_ino)
+        self.give_turn()
+
+    def abandon(self) -> None:
+        """Nobody is to begin with the connection, which hangs; it stays for those that use it."""
+        if self._made is not None:
+            path, number = self._made
+            with suppress(FileNotFoundError):
+                # Others may have noticed before, and made a new one.
+                if path.lstat().st_ino == number:
+                    path.unlink()
 
     def give_turn(self) -> None:
         """Let others log in; to be called when our own login has come to an end."""

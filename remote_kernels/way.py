@@ -25,6 +25,8 @@ OPTIONS = (
 )
 
 
+#: Seconds.
+CONNECT_TIMEOUT = 30
 #: For forwards that are asked for once the kernel's ports are known (ssh -O forward). They are to
 #: end with the kernel, whatever the user's configuration says.
 ASKED_LATER = ("ControlMaster=auto", "ControlPersist=no")
@@ -98,7 +100,14 @@ class Way:
             *([command] if command else []),
         ]
 
-    def config(self, directory: Path, *, can_ask: bool, shared: str | None = None) -> str:
+    def config(
+        self,
+        directory: Path,
+        *,
+        can_ask: bool,
+        shared: str | None = None,
+        connect_timeout: int = CONNECT_TIMEOUT,
+    ) -> str:
         """An ssh configuration: the user's own, with our defaults where that says nothing.
 
         ssh takes the first value that it finds. A file, unlike options on the command line, holds
@@ -107,6 +116,7 @@ class Way:
         Args:
             directory: in which the shared connection's socket is made.
             can_ask: somebody answers ssh's questions (SSH_ASKPASS is set).
+            connect_timeout: seconds for each machine on the way to answer.
             shared: path of a socket that outlives us for a while, with ssh's %C in it.
         """
         lines = [] if can_ask else ["BatchMode yes"]
@@ -126,7 +136,7 @@ class Way:
             "Host *",
             "    StreamLocalBindUnlink yes",
             "    StrictHostKeyChecking accept-new",
-            "    ConnectTimeout 30",
+            f"    ConnectTimeout {connect_timeout}",
             "    ServerAliveInterval 15",
             "    ServerAliveCountMax 4",
             f'    ControlPath "{shared or f"{directory}/%C"}"',

@@ -11,14 +11,18 @@ from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import SharedLogin, place_for_sockets
 from remote_kernels.shell_text import BOOTSTRAP
 from remote_kernels.surroundings import session_environment
-from remote_kernels.way import CONFIG_NAME, NOT_SHARED, OPTIONS
+from remote_kernels.way import CONFIG_NAME, CONNECT_TIMEOUT, NOT_SHARED, OPTIONS
 
 if TYPE_CHECKING:
     from remote_kernels.life import Life
 
 
+# A first packet that was lost is sent again after 1, 3, 7 and 15 s; a new attempt begins anew.
+_AGAIN_TIMEOUT = 5
+
+
 def log_in(
-    life: Life, directory: Path, *, alone: bool = False
+    life: Life, directory: Path, *, alone: bool = False, again: bool = False
 ) -> tuple[PipeSession, SharedLogin | None]:
     """Start the ssh to a kernel's host, or the shell for one of this machine.
 
@@ -28,6 +32,7 @@ def log_in(
         life: of the kernel.
         directory: a private one, for ssh's configuration.
         alone: over a connection of its own.
+        again: to a host that did answer; how soon it answers again is all that matters.
 
     Returns:
         The session, and the connection that it shares with other kernels; None if none.
@@ -46,6 +51,7 @@ def log_in(
             directory,
             can_ask="SSH_ASKPASS" in os.environ,
             shared=shared.socket if shared is not None else None,
+            connect_timeout=_AGAIN_TIMEOUT if again else CONNECT_TIMEOUT,
         )
         (directory / CONFIG_NAME).write_text(text)
         options = (*OPTIONS, NOT_SHARED) if alone else OPTIONS

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import queue
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,14 @@ from bed import Bed, wait_until
 from frontend import Kernel, Site, add_kernel, log_text
 
 pytestmark = [pytest.mark.usefixtures("nothing_remains", "jupyter")]
+
+# Text of which no two parts are alike.
+FLOOD = "import sys\nfor n in range({mb} * 16): sys.stdout.write('%08d' % n * 8192)"
+
+
+def flood(mb: int) -> str:
+    """What FLOOD prints."""
+    return "".join(f"{n:08}" * 8192 for n in range(mb * 16))
 
 
 @pytest.fixture
@@ -25,44 +37,223 @@ def kernel(site: Site, tmp_path: Path) -> Iterator[Kernel]:
         yield running
 
 
+def said(text: str, times: int = 1, seconds: float = 20) -> None:
+    """Wait until the launcher has logged something."""
+    wait_until(lambda: log_text().count(text) >= times, seconds, f"{text!r} in the log")
+
+
 def kill_sshd(bed: Bed) -> None:
-    bed.far.run(["pkill", "-KILL", "-u", "ada", "sshd"])
+    """End all of ada's sessions, and no more."""
+    bed.far.run(["pkill", "-KILL", "-u", "ada", "sshd"], check=False)
 
 
-def test_a_variable_is_there_after_sshd_was_killed(kernel: Kernel, bed: Bed) -> None:
+Steps = list[tuple[int, Callable[[], object]]]
+
+
+def run_and_disturb(kernel: Kernel, code: str, steps: Steps) -> str:
+    """Run a cell; what it printed. Each step is made when so much of that has arrived."""
+    message_id = kernel.client.execute(code)
+    parts: list[str] = []
+    arrived = 0
+    while True:
+        try:
+            message = kernel.client.get_iopub_msg(timeout=60)
+        except queue.Empty:
+            raise AssertionError(f"nothing came after {arrived} characters") from None
+        if message["parent_header"].get("msg_id") != message_id:
+            continue
+        if message["msg_type"] == "stream":
+            parts.append(message["content"]["text"])
+            arrived += len(parts[-1])
+        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            assert not steps
+            assert kernel.reply_to(message_id)["status"] == "ok"
+            return "".join(parts)
+        while steps and arrived >= steps[0][0]:
+            steps.pop(0)[1]()
+
+
+def test_a_killed_sshd(kernel: Kernel, bed: Bed, site: Site) -> None:
+    pid = kernel.value("__import__('os').getpid()")
     kill_sshd(bed)
-    wait_until(lambda: "was lost" in log_text(), 15, "the loss to be noticed")
+    said("was lost")
+    said("back at")
     assert kernel.value("precious") == 42
-    assert kernel.launcher.poll() is None
+    assert kernel.value("__import__('os').getpid()") == pid
+    assert "the line to ada@far was lost; trying to get back" in kernel.stderr()
 
 
 def test_all_lines_of_a_counter_arrive(kernel: Kernel, bed: Bed) -> None:
-    cell = "import time\nfor n in range(40):\n    print(n, flush=True)\n    time.sleep(0.1)"
-    kernel.client.execute("1")
-    import threading
-
-    timer = threading.Timer(1.5, lambda: kill_sshd(bed))
-    timer.start()
-    reply = kernel.run(cell, timeout=60)
-    assert reply.text.split() == [str(n) for n in range(40)]
+    code = "import time\nfor n in range(40):\n    print(n, flush=True)\n    time.sleep(0.1)"
+    printed = run_and_disturb(kernel, code, [(10, lambda: kill_sshd(bed))])
+    assert printed.split() == [str(n) for n in range(40)]
 
 
 def test_64_mb_cut_five_times(kernel: Kernel, bed: Bed) -> None:
-    import threading
+    def cut(number: int) -> None:
+        kill_sshd(bed)
+        said("back at", number)
 
-    stop = threading.Event()
+    cuts: Steps = [(1 << 20, partial(cut, number)) for number in range(1, 6)]
+    assert run_and_disturb(kernel, FLOOD.format(mb=64), cuts) == flood(64)
 
-    def cut() -> None:
-        for _ in range(5):
-            if stop.wait(0.4):
-                return
+
+def test_a_line_that_is_cut_again_while_it_comes_back(kernel: Kernel, bed: Bed) -> None:
+    def cut_twice() -> None:
+        kill_sshd(bed)
+        said("was lost")
+        kill_sshd(bed)
+
+    assert run_and_disturb(kernel, FLOOD.format(mb=32), [(1 << 20, cut_twice)]) == flood(32)
+
+
+def test_a_network_that_falls_silent(kernel: Kernel, bed: Bed) -> None:
+    bed.far.cut()
+    said("has been silent", seconds=16)
+    bed.far.mend()
+    said("back at", seconds=45)
+    assert kernel.value("precious") == 42
+
+
+def test_an_sshd_that_is_frozen_for_a_moment(kernel: Kernel, bed: Bed) -> None:
+    bed.far.run(["pkill", "-STOP", "-u", "ada", "sshd"])
+    cell = kernel.client.execute("1")
+    bed.far.run(["pkill", "-CONT", "-u", "ada", "sshd"])
+    assert kernel.reply_to(cell)["status"] == "ok"
+    assert "line" not in kernel.stderr()
+
+
+def test_an_sshd_that_is_frozen_for_long(kernel: Kernel, bed: Bed) -> None:
+    frozen = bed.far.run(["pgrep", "-u", "ada", "sshd"]).stdout.split()
+    bed.far.run(["kill", "-STOP", *frozen])
+    said("has been silent", seconds=16)
+    said("back at", seconds=30)
+    assert kernel.value("precious") == 42
+    # What still comes of the old line is not heard.
+    bed.far.run(["kill", "-CONT", *frozen])
+    assert kernel.value("precious") == 42
+
+
+def test_another_address(kernel: Kernel, bed: Bed) -> None:
+    def address(change: str, number: int) -> None:
+        bed.laptop.run(["ip", "address", change, f"10.66.1.{number}/24", "dev", "to-far"])
+
+    # One that is added before would go with it, as another of the same network.
+    address("del", 1)
+    address("add", 77)
+    try:
+        said("back at", seconds=45)
+        assert kernel.value("precious") == 42
+    finally:
+        address("del", 77)
+        address("add", 1)
+
+
+def test_an_sshd_that_is_started_anew(kernel: Kernel, bed: Bed) -> None:
+    bed.far.stop_sshd()
+    kill_sshd(bed)
+    said("refused the connection", times=2)
+    bed.far.restore()
+    said("back at", seconds=30)
+    assert kernel.value("precious") == 42
+
+
+def test_a_host_that_was_started_anew(site: Site, bed: Bed, tmp_path: Path) -> None:
+    with Kernel(add_kernel(site), tmp_path) as kernel:
+        bed.far.run(["pkill", "-KILL", "-u", "ada"])
+        assert kernel.launcher_status(timeout=20) == 27
+        assert "the kernel is not there any more: its machine was started anew" in kernel.stderr()
+        # A machine that starts forgets these.
+        bed.far.run(["sh", "-c", "rm -r /tmp/rk-* /home/ada/rik_kernel-*"])
+
+
+def test_a_login_that_is_refused_is_not_tried_again(kernel: Kernel, bed: Bed) -> None:
+    keys = "/home/ada/.ssh/authorized_keys"
+    bed.far.run(["mv", keys, f"{keys}.away"])
+    kill_sshd(bed)
+    said("interrupt the kernel: that makes another attempt")
+    assert "ada@far denied permission" in kernel.stderr()
+    refused = bed.far.sshd_log().count("Connection closed by authenticating user ada")
+    bed.far.run(["mv", f"{keys}.away", keys])
+    kernel.signal_launcher(signal.SIGINT)
+    said("back at")
+    assert kernel.value("precious") == 42
+    assert bed.far.sshd_log().count("Connection closed by authenticating user ada") == refused
+
+
+def test_what_was_asked_while_away_is_answered(kernel: Kernel, bed: Bed) -> None:
+    bed.far.stop_sshd()
+    kill_sshd(bed)
+    said("was lost")
+    cells = [kernel.client.execute(f"print({n})") for n in range(5)]
+    bed.far.restore()
+    for cell in cells:
+        assert kernel.reply_to(cell, timeout=30)["status"] == "ok"
+
+
+def test_sigterm_while_away(kernel: Kernel, bed: Bed, site: Site) -> None:
+    bed.far.stop_sshd()
+    kill_sshd(bed)
+    said("refused the connection")
+    bed.far.restore()
+    os.kill(kernel.launcher.pid, signal.SIGTERM)
+    assert kernel.launcher_status(timeout=5) == 128 + signal.SIGTERM
+    assert not site.kernels()
+
+
+def test_a_killed_ssh(kernel: Kernel, bed: Bed) -> None:
+    bed.laptop.run(["pkill", "-KILL", "-u", "mia", "-x", "ssh"])
+    said("back at")
+    assert kernel.value("precious") == 42
+
+
+def test_a_lease_that_runs_out(site: Site, bed: Bed, tmp_path: Path) -> None:
+    with Kernel(add_kernel(site, "--lease=2s"), tmp_path) as kernel:
+        bed.far.stop_sshd()
+        kill_sshd(bed)
+        wait_until(lambda: not site.kernels(), 10, "the kernel's end")
+        assert kernel.launcher_status(timeout=5) == 27
+        assert "for as long as the kernel waits (--lease)" in kernel.stderr()
+
+
+def test_a_launcher_that_is_killed_while_away(site: Site, bed: Bed, tmp_path: Path) -> None:
+    with Kernel(add_kernel(site, "--lease=3s"), tmp_path) as kernel:
+        bed.far.stop_sshd()
+        kill_sshd(bed)
+        said("was lost")
+        kernel.kill_launcher()
+        wait_until(lambda: not site.kernels(), 10, "the kernel's end")
+
+
+LINES = "for n in range(60_000): print('%08d' % n * 32)"
+# Begin when we are away.
+WAIT = """\
+import os, time
+print('waiting', flush=True)
+while not os.path.exists('/tmp/go'): time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("code", [FLOOD.format(mb=16), LINES])
+def test_a_full_spool_stops_the_kernel_and_loses_nothing(
+    site: Site, bed: Bed, tmp_path: Path, code: str
+) -> None:
+    with Kernel(add_kernel(site, "--spool=2M"), tmp_path) as kernel:
+        pid = kernel.value("__import__('os').getpid()")
+
+        def go_away() -> None:
+            bed.far.stop_sshd()
             kill_sshd(bed)
+            said("refused the connection")
+            bed.far.write("/tmp/go", "", user="ada")
+            stat = ["sh", "-c", f"read -r line </proc/{pid}/stat; echo ${{line##*) }}"]
+            wait_until(lambda: bed.far.run(stat).stdout[0] == "T", 20, "the kernel to pause")
+            bed.far.run(["rm", "/tmp/go"])
+            bed.far.restore()
 
-    thread = threading.Thread(target=cut)
-    thread.start()
-    cell = "import sys\nfor n in range(1024): sys.stdout.write('%08d' % n * 8192)"
-    reply = kernel.run(cell, timeout=120)
-    stop.set()
-    thread.join()
-    assert reply.text == "".join(f"{n:08}" * 8192 for n in range(1024))
-    assert log_text().count("was lost") >= 3
+        printed = run_and_disturb(kernel, WAIT + code, [(1, go_away)]).removeprefix("waiting\n")
+        if code == LINES:
+            assert printed.split() == [f"{n:08}" * 32 for n in range(60_000)]
+        else:
+            assert printed == flood(16)
+        assert "the kernel pauses" in kernel.stderr()
