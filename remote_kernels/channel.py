@@ -349,7 +349,7 @@ class Channel:
         """
         if len(self.streams) >= MOST_STREAMS or number in self.streams:
             raise ChannelError(f"stream {number} cannot be opened")
-        stream = Stream(self, number, rank, spool or Spool())
+        stream = Stream(self, number, rank, Spool() if spool is None else spool)
         self.streams[number] = stream
         self._order.append(stream)
         self._order.sort(key=_rank)

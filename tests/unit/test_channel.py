@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import struct
+import zlib
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from remote_kernels.channel import Channel, Spool, Stream
+from remote_kernels import channel as protocol
+from remote_kernels.channel import Channel, ChannelError, Spool, Stream
 
 TOKEN = b"0123456789abcdef"
 NOISE = b"slurmstepd: error: *** STEP 1.0 ON n1 CANCELLED ***\r\n\xa5\xa5RK"
@@ -197,3 +201,182 @@ def test_every_byte_arrives_once_and_in_order(
             assert stream._kept.end == stream.written
             if stream.ended and stream.peer_ended:
                 assert number not in end.channel.streams
+
+
+# --- what a peer may do wrong --------------------------------------------------------------------
+
+
+def joined() -> Pair:
+    """Two ends that have met."""
+    pair = Pair()
+    pair.settle()
+    return pair
+
+
+def frame(kind: int, number: int, offset: int, content: bytes = b"") -> bytes:
+    """A frame as the specification has it."""
+    head = struct.pack(">3sBIQI", b"\xa5RK", kind, number, offset, len(content))
+    return head + struct.pack(">I", zlib.crc32(head)) + content
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (frame(protocol.ACK, 0, 1), "what was never sent was acknowledged"),
+        (frame(protocol.HELLO, 0, 0, b""), "another version"),
+        (frame(protocol.HELLO, 0, 0, bytes([9, 0]) + TOKEN), "another version"),
+        (frame(protocol.HELLO, 0, 0, bytes([1, 0]) + TOKEN[::-1]), "another channel"),
+        (frame(protocol.HELLO, 0, 0, bytes([1, 0]) + TOKEN + b"123"), "cut off"),
+        (
+            frame(protocol.HELLO, 0, 0, bytes([1, 0]) + TOKEN + struct.pack(">IQ", 0, 7)),
+            "cannot go on at 7",
+        ),
+        (frame(protocol.REFUSE, 0, 0, b"go away"), "go away"),
+        (frame(protocol.END, 0, 0) + frame(protocol.DATA, 0, 0, b"xx"), "after its end"),
+        (frame(protocol.DATA, 0, 0, b"xx") + frame(protocol.END, 0, 1), "before its end"),
+    ],
+)
+def test_a_peer_that_breaks_the_rules_is_told_from_one_that_does_not(
+    what: bytes, said: str
+) -> None:
+    far = joined().ends[1].channel
+    with pytest.raises(ChannelError, match=said):
+        far.receive(what)
+
+
+@pytest.mark.parametrize("said", [bytes([9, 0]) + TOKEN, bytes([1, 0]) + TOKEN[::-1]])
+def test_a_peer_of_another_kind_is_told_why(said: bytes) -> None:
+    near, far = (end.channel for end in joined().ends)
+    with pytest.raises(ChannelError):
+        far.receive(frame(protocol.HELLO, 0, 0, said))
+    with pytest.raises(ChannelError, match="the other end refused: "):
+        near.receive(b"".join(far.frames(1 << 20)))
+
+
+def test_a_peer_that_floods_is_stopped_at_the_window() -> None:
+    end = joined().ends[1]
+    for sent in range(0, protocol.WINDOW, protocol.LARGEST):
+        end.channel.receive(frame(protocol.DATA, 0, sent, bytes(protocol.LARGEST)))
+    with pytest.raises(ChannelError, match="more than its window"):
+        end.channel.receive(frame(protocol.DATA, 0, protocol.WINDOW, b"x"))
+    assert len(end.arrived[0]) == protocol.WINDOW
+
+
+def test_a_peer_that_sends_no_frames_costs_no_memory() -> None:
+    end = joined().ends[1]
+    size = 0
+    end.channel.noise = lambda noise: None
+    for _ in range(100):
+        end.channel.receive(bytes(1 << 16))
+        size = max(size, len(end.channel._in))
+    assert size <= protocol.HEADER_SIZE
+    # A header that promises more than a frame may hold is none.
+    end.channel.receive(struct.pack(">3sBIQI", b"\xa5RK", 2, 0, 0, 1 << 31) + bytes(100))
+    assert len(end.channel._in) <= protocol.HEADER_SIZE
+
+
+def test_a_peer_that_never_reads_costs_no_more_than_the_window() -> None:
+    pair = joined()
+    stream = pair.ends[0].streams[0]
+    written = 0
+    while not stream.full and written < 100 << 20:
+        stream.write(bytes(1 << 16))
+        written += 1 << 16
+        pair.fill(0, 1 << 20)
+        pair.carry(0, 1 << 30)
+    spool = stream._spool
+    assert isinstance(spool, MemorySpool)
+    assert len(stream._kept) <= protocol.WINDOW + (1 << 16)
+    assert len(spool) <= spool.most + (1 << 16)
+    assert pair.ends[1].streams[0].received == protocol.WINDOW
+
+
+def test_without_a_spool_the_owner_is_asked_to_stop() -> None:
+    channel = Channel(TOKEN)
+    stream = channel.open(7, 0)
+    while not stream.full:
+        stream.write(bytes(1 << 16))
+    assert stream.written == protocol.WINDOW
+
+
+def test_many_small_pieces_take_little_memory() -> None:
+    stream = Channel(TOKEN).open(7, 0)
+    for _ in range(100_000):
+        stream.write(b"0123456789")
+    assert len(stream._kept._blocks) == -(-1_000_000 // protocol.LARGEST)
+
+
+def test_streams_of_a_lower_rank_go_first_and_equals_take_turns() -> None:
+    channel = Channel(TOKEN)
+    channel.begin_line()
+    b"".join(channel.frames(1))
+    channel.receive(frame(protocol.HELLO, 0, 0, bytes([1, 0]) + TOKEN))
+    streams = {number: channel.open(number, rank) for number, rank in [(1, 2), (2, 1), (3, 2)]}
+    for stream in streams.values():
+        stream.write(bytes(2 * protocol.LARGEST))
+    numbers = []
+    while channel.has_frames:
+        head = channel.frames(1)[0]
+        numbers.append(struct.unpack_from(">3sBIQI", head)[2])
+    assert numbers == [2, 2, 1, 3, 1, 3]
+
+
+def test_both_ends_forget_streams_that_have_ended() -> None:
+    pair = joined()
+    for number in range(3, 1000):
+        pair.open()
+        pair.ends[number % 2].write(number, b"hello")
+        for end in pair.ends:
+            end.streams[number].end()
+        if number % 100 == 0:
+            pair.cut()
+        pair.settle()
+    assert [list(end.channel.streams) for end in pair.ends] == [[0, 1, 2]] * 2
+
+
+def test_there_are_only_so_many_streams() -> None:
+    channel = Channel(TOKEN)
+    for number in range(protocol.MOST_STREAMS):
+        channel.open(number, 0)
+    with pytest.raises(ChannelError, match="cannot be opened"):
+        channel.open(protocol.MOST_STREAMS, 0)
+
+
+def test_a_stream_that_is_cut_sends_no_more_and_takes_no_more() -> None:
+    pair = joined()
+    near, far = pair.ends
+    near.streams[0].write(bytes(10 << 20))
+    pair.fill(0, 1 << 20)
+    near.streams[0].cut()
+    far.write(0, b"x" * (1 << 20))
+    far.streams[0].end()
+    pair.settle()
+    assert len(far.arrived[0]) < 2 << 20
+    assert near.arrived[0] == b""
+    assert 0 not in near.channel.streams
+    assert 0 not in far.channel.streams
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.binary(max_size=200), max_size=20), st.booleans())
+def test_no_bytes_do_anything_but_end_the_line(pieces: list[bytes], frames: bool) -> None:
+    end = joined().ends[1]
+    with contextlib.suppress(ChannelError):
+        for piece in pieces:
+            kind = piece[0] % 9 if piece else 0
+            end.channel.receive(
+                frame(kind, len(piece) % 4, len(piece) % 3, piece) if frames else piece
+            )
+            end.channel.frames(1 << 20)
+
+
+def test_what_stands_between_frames_is_shown() -> None:
+    pair = Pair(checked=True)
+    pair.settle()
+    near, far = pair.ends
+    far.write(0, b"one")
+    pair.fill(1, 1 << 20)
+    pair.lines[1].extend(b"slurmstepd: error: no\r\n")
+    pair.settle()
+    assert near.arrived[0] == b"one"
+    assert near.noise == b"slurmstepd: error: no\r\n"
