@@ -39,7 +39,7 @@ MESSAGES_RANK, SOCKETS_RANK = 0, 1
 OUTPUT_RANK = SOCKETS_RANK + len(SOCKETS)
 
 #: Seconds that a kernel is kept whose launcher has closed the line instead of losing it.
-CLOSED_LEASE = 8.0
+CLOSED_LEASE = 6.0
 # Of all the room that spools have, what may be used when a paused kernel goes on.
 _GOES_ON = 0.75
 # For a kernel that is to end: after SIGTERM, and after SIGKILL.
@@ -68,12 +68,16 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 # Its standard input is a pipe from the keeper, that says what is to be removed if that is killed.
 _GUARD = r"""
 trap '' HUP INT TERM
-IFS= read -r group; IFS= read -r directory; IFS= read -r file
+IFS= read -r directory; IFS= read -r group; IFS= read -r file
 while IFS= read -r word; do [ "$word" != DONE ] || exit 0; done
-[ -n "$group" ] || exit 0
-kill -TERM "-$group"
-for try in 1 2 3 4 5 6 7 8 9 10; do kill -0 "-$group" || break; sleep 0.1; done
-kill -KILL "-$group"
+if [ "$group" = DONE ]; then exit 0; fi
+if [ -n "$group" ]; then
+  kill -TERM "-$group"
+  kill -CONT "-$group"
+  for try in 1 2 3 4 5 6 7 8 9 10; do kill -0 "-$group" || break; sleep 0.1; done
+  kill -KILL "-$group"
+fi
+[ -n "$directory" ] || exit 0
 rm -rf -- "$directory"
 [ -z "$file" ] || rm -f -- "$file"
 """

@@ -53,10 +53,10 @@ def live(life: Life) -> int:
         place = PrivateDirectory()
         stack.callback(place.remove)
         life.log(f"remote-kernels {__version__}, interface {life.interface.name}")
-        if life.interface.terminal or life.options.channel == "forward":
-            _live_plainly(life, place, None, wakeups, stack)
-        else:
+        if life.interface.keeps(life.options):
             _live_kept(life, place, wakeups, stack)
+        else:
+            _live_plainly(life, place, None, wakeups, stack)
         if life.terminated_by:
             return 128 + life.terminated_by
         if life.ended_well:

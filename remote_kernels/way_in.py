@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from remote_kernels.errors import SshNotFoundError
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import SharedLogin, place_for_sockets
-from remote_kernels.shell_text import BOOTSTRAP
 from remote_kernels.surroundings import session_environment
-from remote_kernels.way import CONFIG_NAME, CONNECT_TIMEOUT, NOT_SHARED, OPTIONS
+from remote_kernels.way import CONFIG_NAME, CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
     from remote_kernels.life import Life
@@ -26,7 +25,7 @@ def log_in(
 ) -> tuple[PipeSession, SharedLogin | None]:
     """Start the ssh to a kernel's host, or the shell for one of this machine.
 
-    It waits for a line of sh; see BOOTSTRAP.
+    It waits for a line of sh; see :data:`~remote_kernels.shell_text.BOOTSTRAP`.
 
     Args:
         life: of the kernel.
@@ -41,10 +40,8 @@ def log_in(
         SshNotFoundError: there is no such program.
     """
     shared = None
-    if life.way is None:
-        argv = life.interface.session_command(life.options, directory, BOOTSTRAP)
-    else:
-        alone = alone or life.options.no_share
+    alone = alone or life.options.no_share
+    if life.way is not None:
         if not alone and (place := place_for_sockets()) is not None:
             shared = SharedLogin(life.way, place)
         text = life.way.config(
@@ -54,8 +51,7 @@ def log_in(
             connect_timeout=_AGAIN_TIMEOUT if again else CONNECT_TIMEOUT,
         )
         (directory / CONFIG_NAME).write_text(text)
-        options = (*OPTIONS, NOT_SHARED) if alone else OPTIONS
-        argv = life.way.command(directory, BOOTSTRAP, options=options)
+    argv = life.interface.keeper_command(life.options, directory, alone=alone)
     life.log(f"spawning {argv}")
     try:
         return PipeSession(argv, session_environment()), shared

@@ -35,6 +35,7 @@ SERVERS: dict[str, Callable[[], bool]] = {
     "oar": lambda: all(
         (postgresql(), *(shutil.which(name, path="/usr/bin:/usr/sbin") for name in OAR)),
     ),
+    "python3.6": lambda: Path(sys.prefix, "pythons/3.6").is_dir(),
     "slurm": lambda: all(
         shutil.which(name, path="/usr/sbin") for name in ("munged", "slurmctld", "slurmd")
     ),
@@ -42,7 +43,10 @@ SERVERS: dict[str, Callable[[], bool]] = {
     "torque": lambda: Path(sys.prefix, "far/torque/usr/bin/qsub").exists(),
     "zsh": lambda: shutil.which("zsh") is not None,
 }
-WHY = {"bed": "far machines need root and namespaces: run tests/run as root"}
+WHY = {
+    "bed": "far machines need root and namespaces: run tests/run as root",
+    "python3.6": "tests/run copies it from ~/.pyenv",
+}
 ABSENT = {name for name, is_there in SERVERS.items() if not is_there()}
 
 

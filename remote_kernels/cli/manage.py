@@ -153,7 +153,10 @@ def _dry_run(request: Request, spec: KernelSpec, options: KernelOptions) -> None
         start = receiver_command()
         name = interface.job_name(options, "TOKEN")
         job_command = [*interface.settings(), *interface.job_command(options, name)]
-    command = interface.session_command(options, directory, start)
+    if interface.keeps(options):
+        command = interface.keeper_command(options, directory, alone=options.no_share)
+    else:
+        command = interface.session_command(options, directory, start)
     if request.json:
         document = {"directory": str(spec.directory), "kernel_json": spec.document}
         render.as_json({**document, "command": command, "job_command": job_command})

@@ -9,7 +9,8 @@ from typing import ClassVar
 from remote_kernels.errors import OptionsError
 from remote_kernels.options import KernelOptions, given, option_of
 from remote_kernels.resources import kibibytes, seconds
-from remote_kernels.way import Way
+from remote_kernels.shell_text import BOOTSTRAP
+from remote_kernels.way import NOT_SHARED, OPTIONS, Way
 
 #: What means something where the kernel's sockets are carried.
 CHANNEL_USES = frozenset({"channel", "transport", "lease", "spool", "no_share"})
@@ -90,6 +91,29 @@ class Interface:
         if way is None:
             return ["/bin/sh", "-c", bootstrap]
         return way.command(directory, bootstrap, terminal=cls.terminal)
+
+    @classmethod
+    def keeps(cls, options: KernelOptions) -> bool:
+        """Whether a keeper is asked to start the kernel, unless there is no Python over there."""
+        return not cls.terminal and options.channel != "forward"
+
+    @classmethod
+    def keeper_command(
+        cls, options: KernelOptions, directory: Path, *, alone: bool = False
+    ) -> list[str]:
+        """Argv of the program that opens a session to a keeper.
+
+        Args:
+            options: of the kernel.
+            directory: as for :meth:`session_command`.
+            alone: over a connection of its own.
+        """
+        way = cls.way(options)
+        if way is None:
+            return cls.session_command(options, directory, BOOTSTRAP)
+        return way.command(
+            directory, BOOTSTRAP, options=(*OPTIONS, NOT_SHARED) if alone else OPTIONS
+        )
 
 
 def words(text: str, flag: str) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from remote_kernels import channel
 from remote_kernels.errors import documented_exit_codes
 
 MAN = Path(__file__).parents[2] / "man"
@@ -31,8 +33,25 @@ def test_there_are_two_pages() -> None:
     assert [page.name for page in PAGES] == ["remote-kernels-manage.1", "remote-kernels.1"]
 
 
+CHANNEL = MAN / "remote-kernels-channel.7"
+
+
+def test_the_page_on_the_channel_has_its_numbers() -> None:
+    text = CHANNEL.read_text(encoding="utf-8")
+    kinds = re.findall(r"^\.B (\d) ([A-Z]+)$", text, re.MULTILINE)
+    assert {int(number): name for number, name in kinds} == {
+        getattr(channel, name): name for _, name in kinds
+    }
+    assert len(kinds) == 7
+    assert f"at most {channel.LARGEST}" in text
+    assert f"{channel.WINDOW >> 20} MiB of a stream" in text
+    assert f"content is the version (one byte, {channel.VERSION})" in text
+    assert f"the {channel.HEADER_SIZE - 4} bytes before" in text
+    assert f"no more than {channel.MOST_STREAMS} streams" in text.replace("\n", " ")
+
+
 @pytest.mark.needs("mandoc")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, CHANNEL], ids=lambda page: page.name)
 def test_pages_are_clean(page: Path) -> None:
     said = subprocess.run(["mandoc", "-Tlint", page], capture_output=True, text=True)
     assert said.stdout + said.stderr == ""

@@ -1,0 +1,277 @@
+"""The keeper over a plain pipe, under every Python that can be had, with a kernel that echoes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bed.waiting import wait_until
+from remote_kernels.carrier import Line, Loop
+from remote_kernels.channel import Channel, Stream
+from remote_kernels.keeper import FIRST_SOCKET, MESSAGES, OUTPUT, SOCKETS, Order
+from remote_kernels.keeper_text import attachment, start_of_keeper
+from remote_kernels.shell_text import BOOTSTRAP
+
+MARK = "@rk-test"
+TOKEN = b"0123456789abcdef"
+
+PYTHONS = sorted(Path(sys.prefix, "pythons").glob("3.*"), key=lambda path: int(path.name[2:]))
+
+# Listens where its connection file says, and echoes.
+ECHO = """
+import json, os, socket, sys, threading
+info = json.load(open(sys.argv[1]))
+print("I am", os.getpid(), flush=True)
+def serve(connection):
+    while True:
+        data = connection.recv(1 << 16)
+        if not data:
+            return connection.close()
+        connection.sendall(data)
+def listen(name):
+    if info["transport"] == "ipc":
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind("%s-%d" % (info["ip"], info[name]))
+    else:
+        listener = socket.socket()
+        listener.bind((info["ip"], info[name]))
+    listener.listen(5)
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+for name in info:
+    if name.endswith("_port"):
+        threading.Thread(target=listen, args=(name,), daemon=True).start()
+while True:
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+class Near:
+    """The launcher's end, as small as it can be."""
+
+    def __init__(self, directory: Path, python: str, **changes: Any) -> None:
+        self.directory = directory
+        self.path = python
+        (directory / "echo.py").write_text(ECHO)
+        file: list[Any] = ["{"]
+        for name in (*SOCKETS, "ip", "transport"):
+            quote = '"' if name in ("ip", "transport") else ""
+            file += [f'"{name}": {quote}', [name], f"{quote}, "]
+        command = [f"exec {sys.executable} {directory}/echo.py ", ["path"]]
+        values: dict[str, Any] = {
+            "mark": MARK,
+            "token": TOKEN,
+            "checked": False,
+            "file": [*file, '"key": "secret"}'],
+            "file_name": "copy.json",
+            "texts": {"sh": [f"echo {MARK} SHELL\n", *command]},
+            "shell": ["/bin/sh"],
+            "workdir": str(directory),
+            "near_directory": "",
+            "transport": "ipc",
+            "ip": "",
+            "ports": [],
+            "carries": True,
+            "unset": ["NOT_FOR_THE_KERNEL"],
+            "job_variable": "JOB",
+            "lease": 30.0,
+            "spool": 1 << 20,
+            "stays_near": False,
+        }
+        self.order = Order(**{**values, **changes})
+        self.loop = Loop()
+        self.channel = Channel(TOKEN)
+        self.arrived: dict[int, bytearray] = {}
+        self.messages = self.open(MESSAGES)
+        self.output = self.open(OUTPUT)
+        self.line: Line | None = None
+        self.ended = False
+        self.sessions: list[subprocess.Popen[bytes]] = []
+
+    def open(self, number: int) -> Stream:
+        stream = self.channel.open(number, number)
+        arrived = self.arrived[number] = bytearray()
+
+        def take(data: memoryview) -> None:
+            arrived.extend(data)
+            stream.consumed(len(data))
+
+        stream.receiver = take
+        return stream
+
+    def session(self, sent: tuple[bytes, bytes]) -> str:
+        """Begin a session; what it says of itself."""
+        near, far = socket.socketpair()
+        env = {**os.environ, "PATH": f"{self.path}:{os.environ['PATH']}", "JOB": "4711"}
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", BOOTSTRAP], stdin=far, stdout=far, env=env, start_new_session=True
+        )
+        self.sessions.append(process)
+        far.close()
+        near.sendall(b"".join(sent))
+        said = bytearray()
+        while not said.endswith(b"\n") or MARK.encode() not in said:
+            said += near.recv(1)
+        if self.line is not None:
+            self.line.close()
+        self.socket = near
+        self.ended = False
+        word = said.split(MARK.encode())[1].decode().strip()
+        if word.startswith("KEEPER"):
+            descriptors = (near.fileno(), near.fileno())
+            self.line = Line(self.loop, self.channel, descriptors, self.on_end)
+        return word
+
+    def on_end(self) -> None:
+        self.ended = True
+        assert self.line is not None
+        self.line.close()
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        timer = self.loop.after(20, lambda: None)
+        while not condition():
+            if timer.when is None:
+                raise AssertionError(f"waited for {what}; {self.arrived}")
+            self.loop.turn()
+
+    def heard(self, text: str, stream: int = MESSAGES) -> None:
+        self.until(lambda: text.encode() in self.arrived[stream], text)
+
+    def tell(self, *words: str) -> None:
+        self.messages.write(" ".join(words).encode() + b"\n")
+
+    def close(self) -> None:
+        for process in self.sessions:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(params=["/usr/bin", *(str(path) for path in PYTHONS)], ids=os.path.basename)
+def near(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Near]:
+    near = Near(tmp_path, request.param)
+    yield near
+    near.close()
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[Near]:
+    near = Near(tmp_path, "/usr/bin")
+    yield near
+    near.close()
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.needs("python3.6")
+def test_the_oldest_python_is_among_those_that_are_tried() -> None:
+    assert "3.6" in [path.name for path in PYTHONS]
+
+
+def test_the_life_of_a_kernel(near: Near) -> None:
+    keeper, host, path = near.session(start_of_keeper(near.order)).split()
+    assert (keeper, host) == ("KEEPER", os.uname().nodename)
+    near.tell("OPEN", str(FIRST_SOCKET), "2")
+    stream = near.open(FIRST_SOCKET)
+    blob = os.urandom(3 << 20)
+    stream.write(b"before it listens")
+    near.heard("UP")
+    near.heard("I am", OUTPUT)
+    near.heard("before it listens", FIRST_SOCKET)
+    stream.write(blob)
+    near.until(lambda: near.arrived[FIRST_SOCKET].endswith(blob[-100:]), "the echo")
+    assert near.arrived[FIRST_SOCKET] == b"before it listens" + blob
+    assert near.arrived[MESSAGES].startswith(f"HELLO {host} 4711\nCOPY ".encode())
+    near.tell("INT")
+    near.heard("interrupted", OUTPUT)
+    # A new session in place of the old one, while bytes are on their way.
+    stream.write(blob)
+    assert near.session(attachment(host, path, MARK)).startswith(f"KEEPER {host} {path}")
+    near.until(lambda: len(near.arrived[FIRST_SOCKET]) == 17 + 2 * len(blob), "all")
+    assert near.arrived[FIRST_SOCKET] == b"before it listens" + blob + blob
+    assert json.loads((near.directory / "copy.json").read_text())["key"] == "secret"
+    assert stat.S_IMODE((near.directory / "copy.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(path).parent.stat().st_mode) == 0o700
+    near.tell("TERM")
+    near.heard("EXIT 143")
+    near.tell("END")
+    near.until(lambda: near.ended, "the end")
+    assert not Path(path).parent.exists()
+    assert not (near.directory / "copy.json").exists()
+
+
+def test_ports_where_they_are_wanted(one: Near) -> None:
+    one.order.transport = "tcp"
+    one.session(start_of_keeper(one.order))
+    one.heard("UP")
+    copy = json.loads((one.directory / "copy.json").read_text())
+    assert (copy["ip"], copy["transport"]) == ("127.0.0.1", "tcp")
+    ports = sorted(copy[name] for name in SOCKETS)
+    assert ports == list(range(ports[0], ports[0] + 5))
+    assert 15000 <= ports[0] < 32000
+    one.tell("END")
+    one.until(lambda: one.ended, "the end")
+
+
+@pytest.mark.parametrize("victim", ["keeper", "guard"])
+def test_a_keeper_that_is_killed_leaves_nothing(one: Near, victim: str) -> None:
+    directory = Path(one.session(start_of_keeper(one.order)).split()[2]).parent
+    one.heard("I am", OUTPUT)
+    one.heard("UP")
+    kernel = int(one.arrived[OUTPUT].split()[-1])
+    keeper = int(Path(f"/proc/{kernel}/stat").read_text().rpartition(")")[2].split()[1])
+    guard = int(Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[1])
+    if victim == "keeper":
+        os.kill(keeper, signal.SIGKILL)
+    else:
+        os.kill(guard, signal.SIGKILL)
+        one.tell("TERM")
+        one.heard("EXIT 143")
+        one.tell("END")
+        one.until(lambda: one.ended, "the end")
+    wait_until(lambda: not runs(kernel), 10, "the kernel's end")
+    wait_until(lambda: not (one.directory / "copy.json").exists(), 10, "the file's end")
+    wait_until(lambda: not directory.exists(), 10, "the directory's end")
+
+
+def test_a_working_directory_that_is_not_there(one: Near) -> None:
+    one.order.workdir = "/no/such/place"
+    one.session(start_of_keeper(one.order))
+    one.heard("FAIL WORKDIR")
+    one.heard("/no/such/place: No such file or directory", OUTPUT)
+    one.tell("END")
+    one.until(lambda: one.ended, "the end")
+
+
+def test_a_keeper_that_is_gone(one: Near) -> None:
+    gone = one.session(attachment(os.uname().nodename, "/tmp/rk-0-0/keeper", MARK))
+    assert gone == "GONE No such file or directory"
+
+
+def test_a_lost_line_is_waited_for_and_a_closed_one_not_for_long(one: Near) -> None:
+    one.order.lease = 1.0
+    one.session(start_of_keeper(one.order))
+    one.heard("UP")
+    kernel = int(one.arrived[OUTPUT].split()[-1])
+    assert one.line is not None
+    one.line.close()
+    one.socket.close()
+    wait_until(lambda: not runs(kernel), 10, "the kernel's end")
