@@ -4,7 +4,7 @@ The far side runs this file, too: Python 3.6, the standard library alone.
 """
 
 import os
-import selectors
+import select
 import time
 from heapq import heappop, heappush
 
@@ -52,27 +52,29 @@ class Loop:
 
     Attributes:
         before_waiting: called each time before it waits.
+        paused: connections that wait for their streams to have room.
     """
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.poll()
+        self._watched: dict[int, tuple[Callback | None, Callback | None]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._serial = 0
         self.before_waiting: list[Callback] = []
+        self.paused: set[Connection] = set()
 
     def watch(
         self, descriptor: int, read: "Callback | None" = None, write: "Callback | None" = None
     ) -> None:
         """Call when a descriptor can be read or written; with neither, forget it."""
-        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
-        key = self._selector.get_map().get(descriptor)
-        if key is None:
-            if events:
-                self._selector.register(descriptor, events, (read, write))
-        elif not events:
-            self._selector.unregister(descriptor)
-        elif key.events != events or key.data != (read, write):
-            self._selector.modify(descriptor, events, (read, write))
+        if read is None and write is None:
+            if self._watched.pop(descriptor, None) is not None:
+                self._poll.unregister(descriptor)
+            return
+        self._watched[descriptor] = (read, write)
+        self._poll.register(
+            descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0)
+        )
 
     def after(self, seconds: float, callback: "Callback") -> Timer:
         """Call once, that many seconds from now."""
@@ -84,31 +86,34 @@ class Loop:
 
     def turn(self) -> None:
         """Wait until something happens, and make the calls."""
+        for connection in list(self.paused):
+            connection.watch()
         for callback in self.before_waiting:
             callback()
-        for key, events in self._selector.select(self._patience()):
-            # A call before may have closed it.
-            if self._selector.get_map().get(key.fd) is not key:
-                continue
-            read, write = key.data
-            if events & selectors.EVENT_READ and read:
+        for descriptor, events in self._poll.poll(self._patience()):
+            # A call before may have ended the watch; an end is read, or met by a write.
+            read, write = self._watched.get(descriptor, (None, None))
+            if read is not None and events & ~select.POLLOUT:
                 read()
-                if self._selector.get_map().get(key.fd) is not key:
-                    continue
-            if events & selectors.EVENT_WRITE and write:
+                read, write = self._watched.get(descriptor, (None, None))
+            if write is not None and events & ~select.POLLIN:
                 write()
+        if self._timers and self._timers[0][0] <= time.monotonic():
+            self._call_timers()
+
+    def _call_timers(self) -> None:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             heappop(self._timers)[2].call()
 
     def _patience(self) -> "float | None":
+        """How long to wait, in milliseconds."""
         while self._timers and self._timers[0][2].when is None:
             heappop(self._timers)
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-
-    def close(self) -> None:
-        """Forget all descriptors."""
-        self._selector.close()
+        if not self._timers:
+            return None
+        # Rounded up: before its time nothing is called.
+        return max(0, int((self._timers[0][0] - time.monotonic()) * 1000) + 1)
 
 
 class Line:
@@ -188,13 +193,13 @@ class Line:
                 count = os.writev(self._write_to, self._buffers[:_BUFFERS])
             except BlockingIOError:
                 self._is_full = True
+                self._watch()
             except OSError:
                 self._buffers = []
                 self._end()
                 return
             else:
                 self._drop_written(count)
-        self._watch()
 
     def _drop_written(self, count: int) -> None:
         for position, buffer in enumerate(self._buffers):
@@ -208,6 +213,7 @@ class Line:
 
     def _room(self) -> None:
         self._is_full = False
+        self._watch()
         self.flush()
 
     def _watch(self) -> None:
@@ -254,10 +260,16 @@ class Connection:
         self.watch()
 
     def watch(self) -> None:
-        """Wait for what can be done; to be called when the stream may have room again."""
-        if self._is_open:
-            read = None if self.stream.full or self.stream.ended else self._read
-            self._loop.watch(self._descriptor, read, self._write if self._out else None)
+        """Wait for what can be done now."""
+        if not self._is_open:
+            return
+        full = self.stream.full
+        if full:
+            self._loop.paused.add(self)
+        else:
+            self._loop.paused.discard(self)
+        read = None if full or self.stream.ended else self._read
+        self._loop.watch(self._descriptor, read, self._write if self._out else None)
 
     def deliver_first(self, data: "bytes | bytearray") -> None:
         """Deliver what arrived before there was a socket."""
@@ -279,7 +291,8 @@ class Connection:
             data = b""
         if data:
             self.stream.write(data)
-            self.watch()
+            if self.stream.full:
+                self.watch()
             return
         # What was said before still has to arrive.
         self._close()
@@ -323,6 +336,7 @@ class Connection:
 
     def _close(self) -> None:
         self._is_open = False
+        self._loop.paused.discard(self)
         self._loop.watch(self._descriptor)
         self._socket.close()
         self._closed()

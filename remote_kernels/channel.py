@@ -137,6 +137,7 @@ class Stream:
         written: how many bytes the owner has written.
         ended: the owner has ended its direction.
         peer_ended: all of the other direction has arrived.
+        is_busy: there is something that may be sent now.
     """
 
     def __init__(self, channel: "Channel", number: int, rank: int, spool: Spool) -> None:
@@ -153,6 +154,7 @@ class Stream:
         # Of what arrives: the next one, what was consumed, and what of that the other end knows.
         self._received = self._consumed = self._said = 0
         self._asked = False
+        self.is_busy = False
 
     # --- for its owner --------------------------------------------------------------------------
 
@@ -170,10 +172,13 @@ class Stream:
             self._spool.put(data)
         else:
             self._kept.append(data)
+            if not self.is_busy:
+                self._look()
 
     def end(self) -> None:
         """Write nothing more."""
         self.ended = True
+        self._look()
         self._channel.forget_if_done(self)
 
     def ignore(self) -> None:
@@ -202,12 +207,15 @@ class Stream:
 
     # --- for the channel ------------------------------------------------------------------------
 
-    @property
-    def sendable(self) -> bool:
-        """Whether there is something that may be sent now."""
+    def _look(self) -> None:
+        """See whether there is something that may be sent now."""
         if self._sent < self._kept.end:
-            return self._sent - self._acked < WINDOW
-        return self.ended and self._sent == self.written
+            busy = self._sent - self._acked < WINDOW
+        else:
+            busy = self.ended and self._sent == self.written
+        if busy != self.is_busy:
+            self.is_busy = busy
+            self._channel.busy_or_not(self)
 
     @property
     def done(self) -> bool:
@@ -231,10 +239,12 @@ class Stream:
         if offset == self._kept.end:
             self._sent += 1
             self._highest = max(self._highest, self._sent)
+            self._look()
             return END, offset, b""
         part = self._kept.read(offset, min(LARGEST, WINDOW - (offset - self._acked)))
         self._sent += len(part)
         self._highest = max(self._highest, self._sent)
+        self._look()
         return DATA, offset, part
 
     def acknowledged(self, offset: int) -> None:
@@ -248,6 +258,7 @@ class Stream:
         self._kept.discard_before(min(offset, self._kept.end))
         while len(self._spool) and len(self._kept) < WINDOW:
             self._kept.append(self._spool.take(LARGEST))
+        self._look()
         self._channel.forget_if_done(self)
 
     def go_on_from(self, offset: int) -> None:
@@ -255,6 +266,7 @@ class Stream:
         if not self._kept.start <= offset <= self._highest:
             raise ChannelError(f"stream {self.number} cannot go on at {offset}")
         self._sent = offset
+        self._look()
 
     def data_arrived(self, offset: int, data: memoryview) -> bool:
         """Take data; False if the other end has to be asked for what went before."""
@@ -330,7 +342,7 @@ class Channel:
         self.ready = False
         self.pong = 0
         self.noise: Callable[[bytes], None] = _dropped
-        self._order: list[Stream] = []  # by rank
+        self._busy: list[Stream] = []  # by rank
         self._first: list[Buffer] = []  # buffers that go before all streams
         self._owed: dict[int, Stream] = {}
         self._in = bytearray()
@@ -351,9 +363,15 @@ class Channel:
             raise ChannelError(f"stream {number} cannot be opened")
         stream = Stream(self, number, rank, Spool() if spool is None else spool)
         self.streams[number] = stream
-        self._order.append(stream)
-        self._order.sort(key=_rank)
         return stream
+
+    def busy_or_not(self, stream: Stream) -> None:
+        """A stream has something to send, or no longer."""
+        if stream.is_busy:
+            self._busy.append(stream)
+            self._busy.sort(key=_rank)
+        else:
+            self._busy.remove(stream)
 
     # --- the line -------------------------------------------------------------------------------
 
@@ -362,9 +380,8 @@ class Channel:
         self.end_line()
         self._has_line = True
         self._say_hello()
-        for stream in self._order:
-            # What was said on the old line may not have been heard.
-            self.owe(stream)
+        # What was said on the old line may not have been heard.
+        self._owed.update(self.streams)
 
     def end_line(self) -> None:
         """There is no line; what is written is kept."""
@@ -385,11 +402,8 @@ class Channel:
     @property
     def has_frames(self) -> bool:
         """Whether there is something to send."""
-        if not self._has_line:
-            return False
-        if self._first:
-            return True
-        return self.ready and (bool(self._owed) or any(s.sendable for s in self._order))
+        waiting = self._first or (self.ready and (self._owed or self._busy))
+        return bool(self._has_line and waiting)
 
     def frames(self, budget: int) -> "list[Buffer]":
         """What is to be sent next, as buffers that stay as they are.
@@ -410,14 +424,13 @@ class Channel:
         return buffers
 
     def _next_parts(self, budget: int) -> "Iterator[tuple[Stream, tuple[int, int, Buffer]]]":
-        while budget > 0:
-            stream = next((s for s in self._order if s.sendable), None)
-            if stream is None:
-                return
-            # Those of one rank take turns.
-            self._order.remove(stream)
-            self._order.insert(bisect_right([s.rank for s in self._order], stream.rank), stream)
+        while budget > 0 and self._busy:
+            stream = self._busy[0]
             found = stream.next_frame()
+            if stream.is_busy and len(self._busy) > 1:
+                # Those of one rank take turns.
+                self._busy.append(self._busy.pop(0))
+                self._busy.sort(key=_rank)
             budget -= HEADER_SIZE + len(found[2])
             yield stream, found
 
@@ -507,7 +520,7 @@ class Channel:
         said = dict(_POSITION.iter_unpack(rest))
         self._in_noise = False
         self.ready = True
-        for stream in list(self._order):
+        for stream in list(self.streams.values()):
             if stream.number in said:
                 stream.go_on_from(said[stream.number])
             elif stream.ended and stream.peer_ended:
@@ -521,14 +534,14 @@ class Channel:
 
     def _say_hello(self, asks: bool = False) -> None:
         """Say how far we have come; it asks when the other end's own was lost."""
-        positions = b"".join(_POSITION.pack(s.number, s.received) for s in self._order)
+        positions = b"".join(_POSITION.pack(s.number, s.received) for s in self.streams.values())
         self._push(HELLO, 0, 0, bytes([VERSION, asks]) + self.token + positions)
 
     def _ask_again(self) -> None:
         """Now and then: what is missing may have been missed twice; what is owed becomes known."""
-        if not self.ready or any(stream.waits for stream in self._order):
+        if not self.ready or any(s.waits for s in self.streams.values()):
             self._say_hello(asks=not self.ready)
-        for stream in self._order:
+        for stream in self.streams.values():
             if stream.owes:
                 self.owe(stream)
 
@@ -542,8 +555,8 @@ class Channel:
             self._forget(stream)
 
     def _forget(self, stream: Stream) -> None:
-        if self.streams.pop(stream.number, None) is not None:
-            self._order.remove(stream)
+        if self.streams.pop(stream.number, None) is not None and stream.is_busy:
+            self._busy.remove(stream)
 
     def _push(self, kind: int, number: int, offset: int, content: bytes) -> None:
         self._first += self._frame(kind, number, offset, content)

@@ -404,6 +404,7 @@ class Keeper:
         self._tell("START", str(self._kernel.group), *map(str, self._kernel.ports))
         self._tell_guard(str(self._kernel.group), self._kernel.file)
         os.set_blocking(self._kernel.output, False)
+        self._watch_output()
         self._look_for_sockets()
 
     def _watch_signals(self) -> None:
@@ -541,13 +542,10 @@ class Keeper:
     # --- the kernel -----------------------------------------------------------------------------
 
     def _look_after_streams(self) -> None:
-        """Before waiting: take what can be taken, and stop where there is no room."""
-        for connection in list(self._connections.values()):
-            connection.watch()
-        self._pause_or_go_on()
-        output = self._kernel.output
-        if output >= 0:
-            self._loop.watch(output, None if self._output.full else self._read_output)
+        """Before waiting: stop the kernel where there is no room, and notice its end."""
+        if self._loop.paused or self._output.full or self._kernel.is_paused:
+            self._pause_or_go_on()
+            self._watch_output()
         if self._kernel.status is not None and not self._told_end:
             self._tell_end()
 
@@ -559,6 +557,11 @@ class Keeper:
                 self._tell("PAUSED")
         elif self._room.used <= self._room.most * _GOES_ON and self._kernel.go_on():
             self._tell("GOES", "ON")
+
+    def _watch_output(self) -> None:
+        if self._kernel.output >= 0:
+            read = None if self._output.full else self._read_output
+            self._loop.watch(self._kernel.output, read)
 
     def _read_output(self) -> None:
         self._take_output()
@@ -643,9 +646,6 @@ class _Waiting:
 
     def _keep(self, data: memoryview) -> None:
         self.data += data
-
-    def watch(self) -> None:
-        """There is nothing to wait for but the kernel."""
 
 
 def run(order: Order) -> None:

@@ -36,6 +36,7 @@ from remote_kernels.life import Life
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import SharedLogin
+from remote_kernels.ssh_connection import shared_connection_pid
 from remote_kernels.wakeups import Wakeups
 from remote_kernels.way_back import WayBack
 from remote_kernels.way_in import log_in
@@ -176,6 +177,7 @@ class KeptKernel:
         self._keeper_place = ("", "")  # its host, and the path of its socket
         self._way_back: WayBack | None = None
         self._shared: SharedLogin | None = None
+        self._hanging_pid = 0  # of a shared connection
         self._bursts = _BURSTS
         self._alone = False  # not over a connection that is shared
         self._clocks = _clocks()
@@ -279,6 +281,11 @@ class KeptKernel:
         self._line = Line(self._loop, self._channel, descriptors, self._on_line_end)
         if before is not None:
             before.close()
+        if self._hanging_pid:
+            # Nothing else would end it before it notices for itself, after a minute.
+            with suppress(ProcessLookupError):
+                os.kill(self._hanging_pid, signal.SIGKILL)
+            self._hanging_pid = 0
         if self._way_back is not None:
             away = time.monotonic() - self._way_back.lost_at
             self.life.warn(f"remote-kernels: back at {self.life.way} after {away:.0f} s")
@@ -315,7 +322,7 @@ class KeptKernel:
         """
         for descriptor in list(wakeups.descriptors):
             self._listen_to(wakeups, descriptor)
-        self._loop.before_waiting.insert(0, self._look_after_connections)
+        self._loop.before_waiting.insert(0, self._look_at_old_line)
         self._loop.after(_BEAT, self._beat)
         while not self._over:
             try:
@@ -413,10 +420,16 @@ class KeptKernel:
     def _look_for_silence(self, seconds: float) -> None:
         line = self._line
         if line is not None and time.monotonic() - line.heard_at >= seconds:
-            if self._shared is not None:
-                self._shared.abandon()
+            self._abandon_connection()
             # It stays open: the end of a line that we close would be taken for our own.
             self._lose_line(f"has been silent for {seconds:.0f} s")
+
+    def _abandon_connection(self) -> None:
+        """A connection that hangs is for nobody; it ends when there is another way."""
+        hanging = self._shared.abandon() if self._shared is not None else None
+        if hanging is not None:
+            self._hanging_pid = shared_connection_pid(hanging)
+            hanging.unlink(missing_ok=True)
 
     def _on_line_end(self) -> None:
         if self._line is not None:
@@ -581,11 +594,6 @@ class KeptKernel:
 
         self._connections[number] = Connection(self._loop, near, stream, closed)
 
-    def _look_after_connections(self) -> None:
-        self._look_at_old_line()
-        for connection in list(self._connections.values()):
-            connection.watch()
-
     def _close(self) -> None:
         """Leave nothing of ours on this machine."""
         if self._line is not None:
@@ -596,7 +604,6 @@ class KeptKernel:
                 login.close()
         self._close_ports()
         self._place.remove()
-        self._loop.close()
 
     def _close_ports(self) -> None:
         for connection in list(self._connections.values()):

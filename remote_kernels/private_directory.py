@@ -37,7 +37,12 @@ class PrivateDirectory:
         """Remove what launchers have left that were killed before they could."""
         for path in self.path.parent.glob("rk-*-*"):
             pid = path.name.split("-")[1]
-            if pid.isdecimal() and path.lstat().st_uid == os.getuid() and not _alive(int(pid)):
+            try:
+                own = path.lstat().st_uid == os.getuid()
+            except FileNotFoundError:
+                # Its launcher lives, and has just removed it.
+                continue
+            if own and pid.isdecimal() and not _alive(int(pid)):
                 shutil.rmtree(path, ignore_errors=True)
 
     def remove(self) -> None:

@@ -61,14 +61,21 @@ class SharedLogin:
             self._made = (path, path.lstat().st_ino)
         self.give_turn()
 
-    def abandon(self) -> None:
-        """Nobody is to begin with the connection, which hangs; it stays for those that use it."""
-        if self._made is not None:
-            path, number = self._made
-            with suppress(FileNotFoundError):
-                # Others may have noticed before, and made a new one.
-                if path.lstat().st_ino == number:
-                    path.unlink()
+    def abandon(self) -> Path | None:
+        """Let nobody begin with the connection, which hangs.
+
+        Returns:
+            Its socket under another name; None if somebody has done so before.
+        """
+        if self._made is None:
+            return None
+        path, number = self._made
+        hanging = path.with_name(f"{path.name}-{os.getpid()}")
+        with suppress(FileNotFoundError):
+            # Others may have noticed before, and made a new one.
+            if path.lstat().st_ino == number:
+                return path.rename(hanging)
+        return None
 
     def give_turn(self) -> None:
         """Let others log in; to be called when our own login has come to an end."""

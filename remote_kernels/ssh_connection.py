@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -89,6 +90,20 @@ def session_socket(directory: Path, session_command: Sequence[str]) -> Path:
             advice="remove 'ControlPath none' for this host from your ssh configuration",
         )
     return path
+
+
+def shared_connection_pid(socket: Path) -> int:
+    """The process that holds a shared connection; 0 if it does not say.
+
+    Args:
+        socket: of the connection.
+    """
+    try:
+        done = _run(["ssh", "-F", "none", "-S", str(socket), "-O", "check", "--", "kernel"])
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    found = re.search(r"\(pid=(\d+)\)", done.stderr + done.stdout)
+    return int(found[1]) if found else 0
 
 
 def ssh_setting(session_command: Sequence[str], keyword: str) -> str:
