@@ -187,7 +187,7 @@ class PlainKernel:
         self._place.remove_stale()
 
     def _write_ssh_config(self, way: Way) -> None:
-        text = way.config(self._place.path, can_ask="SSH_ASKPASS" in os.environ)
+        text = way.config(can_ask="SSH_ASKPASS" in os.environ, socket=f"{self._place.path}/%C")
         (self._place.path / CONFIG_NAME).write_text(text)
 
     # --- while it lives -------------------------------------------------------------------------

@@ -102,10 +102,10 @@ class Way:
 
     def config(
         self,
-        directory: Path,
         *,
         can_ask: bool,
-        shared: str | None = None,
+        socket: str | None = None,
+        outlives: bool = False,
         connect_timeout: int = CONNECT_TIMEOUT,
     ) -> str:
         """An ssh configuration: the user's own, with our defaults where that says nothing.
@@ -114,10 +114,10 @@ class Way:
         for gateways as well.
 
         Args:
-            directory: in which the shared connection's socket is made.
             can_ask: somebody answers ssh's questions (SSH_ASKPASS is set).
             connect_timeout: seconds for each machine on the way to answer.
-            shared: path of a socket that outlives us for a while, with ssh's %C in it.
+            socket: path of the shared connection's socket, with ssh's %C in it; None for none.
+            outlives: the connection stays open for a while after us.
         """
         lines = [] if can_ask else ["BatchMode yes"]
         if self.users_config is None:
@@ -125,7 +125,7 @@ class Way:
         elif self.users_config != "none":
             # ssh would look for a relative path of an Include in ~/.ssh.
             lines += [f'Include "{Path(self.users_config).expanduser().absolute()}"']
-        if shared is not None:
+        if outlives:
             # Not for gateways: each would be a process more.
             lines += [
                 f"Host {self.host.name}",
@@ -139,8 +139,11 @@ class Way:
             f"    ConnectTimeout {connect_timeout}",
             "    ServerAliveInterval 15",
             "    ServerAliveCountMax 4",
-            f'    ControlPath "{shared or f"{directory}/%C"}"',
         ]
+        if socket is not None:
+            # Without one, since ssh then says nothing of gateways that fail where ControlPersist is
+            # set, whether it makes a socket or not.
+            lines.append(f'    ControlPath "{socket}"')
         return "\n".join(lines) + "\n"
 
     def login_error(self, said: Sequence[str], real_name: Callable[[str], str]) -> LoginError:

@@ -176,6 +176,8 @@ class Demo:
         command = [
             *("remote-kernels", "manage", "--add", "--interface", "ssh", "--name", "Demo"),
             *("--host", f"127.0.0.1:{self._server.port}", "--workdir", "~"),
+            # The server does not come back.
+            *("--lease", "0"),
             f"--remote-launch-args={shlex.join(self._server.ssh_args)}",
             *("--kernel_cmd", f"{python} -m ipykernel_launcher -f {{connection_file}}"),
         ]

@@ -51,7 +51,7 @@ def test_a_host_that_does_not_answer(bed: Bed, tmp_path: Path) -> None:
 
 
 def test_a_changed_host_key(bed: Bed, tmp_path: Path) -> None:
-    spec = add_kernel(site(bed, *DIRECT))
+    spec = add_kernel(site(bed, *DIRECT, "--no-share"))
     with Kernel(spec, tmp_path):
         pass
     bed.far.new_host_key()

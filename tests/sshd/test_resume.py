@@ -268,3 +268,23 @@ def test_a_full_spool_stops_the_kernel_and_loses_nothing(
         else:
             assert printed == flood(16)
         assert "the kernel pauses" in kernel.stderr()
+
+
+def test_an_interrupt_and_a_reply_pass_a_flood(kernel: Kernel) -> None:
+    cell = kernel.begin("import sys\nwhile True: sys.stdout.write('x' * 65536)")
+    kernel.signal_launcher(signal.SIGINT)
+    assert kernel.reply_to(cell)["ename"] == "KeyboardInterrupt"
+
+
+def test_a_hundred_restarts_leave_nothing(kernel: Kernel, bed: Bed, site: Site) -> None:
+    def there() -> tuple[int, int, int, int]:
+        ours = [x for x in bed.far.processes(user="ada") if not x.is_sshd]
+        temporary = [path for path in bed.far.files("/tmp") if path.startswith("/tmp/rk-")]
+        here = bed.laptop.processes(user="mia")
+        return len(ours), len(temporary), len(site.connection_files()), len(here)
+
+    before = there()
+    for _ in range(100):
+        kernel.restart(now=True)
+    wait_until(lambda: there() == before, 20, f"only {before} to be there")
+    assert kernel.value("6 * 7") == 42

@@ -52,14 +52,6 @@ def test_a_kernel_that_shares_nothing(bed: Bed, site: Site, tmp_path: Path) -> N
         assert len(masters(bed)) == 1
 
 
-def test_a_host_behind_gateways_is_shared_as_well(bed: Bed, tmp_path: Path) -> None:
-    way = ["--interface", "ssh", "--host", "ada@inner", "--tunnel-hosts", "gina@gw1", "gina@gw2"]
-    spec = add_kernel(Site(bed.inner, "ada", bed.far_python, way))
-    with Kernel(spec, tmp_path), Kernel(spec, tmp_path) as second:
-        assert second.value("6 * 7") == 42
-    assert [m.logins() for m in (bed.gw1, bed.gw2, bed.inner)] == [["gina"], ["gina"], ["ada"]]
-
-
 def test_no_more_sessions_on_one_login(bed: Bed, site: Site, tmp_path: Path) -> None:
     with bed.far.sshd("MaxSessions 1"), kernels(2, add_kernel(site), tmp_path) as running:
         for kernel in running:

@@ -346,6 +346,11 @@ def test_dry_run_without_a_job(manage: Run, words: tuple[str, ...]) -> None:
     assert json.loads(manage(*words, "--dry-run", "--json").stdout)["job_command"] is None
     done = manage(*words, "--dry-run").stdout
     assert "scheduler" not in done
+    assert "read -r rk_line" in done.splitlines()[-1]
+
+
+def test_dry_run_without_a_keeper(manage: Run) -> None:
+    done = manage(*SSH, "--channel=forward", "--dry-run").stdout
     assert "BYTES" in done.splitlines()[-1]
 
 

@@ -39,7 +39,7 @@ def test_what_holds_whatever_the_users_configuration_says() -> None:
     # ssh takes the first -o of a name, and the last of -t and -T.
     assert said == [
         *("LogLevel=QUIET", "RemoteCommand=none", "ClearAllForwardings=yes"),
-        *("ControlMaster=auto", "LogLevel=INFO"),
+        *("LogLevel=INFO", "ControlMaster=auto", "ControlPersist=no"),
     ]
     assert found.index("-T") > found.index("-tt")
 
@@ -92,7 +92,7 @@ def test_the_users_configuration_comes_before_ours(
     launch_args: str, included: list[str], left: list[str]
 ) -> None:
     given = options(launch_args=launch_args)
-    lines = Ssh.way(given).config(HERE, can_ask=False).splitlines()
+    lines = Ssh.way(given).config(can_ask=False).splitlines()
     assert [line for line in lines if line.startswith("Include")] == included
     assert lines.index("Host *") > max([lines.index(x) for x in included], default=0)
     command = Ssh.session_command(given, HERE, "")
@@ -105,7 +105,7 @@ def test_the_users_configuration_decides(tmp_path: Path) -> None:
     users.write_text("Host strict\n StrictHostKeyChecking yes\n ControlPath /mine\n")
     ours = tmp_path / "config"
     way = Way(Host("any"), users_config=str(users))
-    ours.write_text(way.config(tmp_path, can_ask=False))
+    ours.write_text(way.config(can_ask=False, socket=f"{tmp_path}/%C"))
 
     def settings(host: str) -> dict[str, str]:
         done = subprocess.run(
@@ -123,9 +123,9 @@ def test_the_users_configuration_decides(tmp_path: Path) -> None:
 
 def test_questions_are_allowed_where_somebody_answers() -> None:
     way = Way(Host("host"))
-    assert "BatchMode" not in way.config(HERE, can_ask=True)
+    assert "BatchMode" not in way.config(can_ask=True)
     # ssh takes the first value that it finds.
-    assert way.config(HERE, can_ask=False).startswith("BatchMode yes\n")
+    assert way.config(can_ask=False).startswith("BatchMode yes\n")
 
 
 REFUSALS = [
@@ -161,7 +161,7 @@ REFUSALS = [
     ),
     (
         ["kex_exchange_identification: Connection closed by remote host"],
-        errors.HostUnreachableError,
+        errors.HostClosedError,
     ),
     (["something new"], errors.LoginError),
 ]
