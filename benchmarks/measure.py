@@ -18,7 +18,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from bed import Bed, Scheduler, wait_until
 from benchmarks.contestants import USER
-from frontend import Kernel
+from frontend import Kernel, kernels
 
 CELLS = 300
 PRINTED_MB = 64
@@ -83,14 +83,8 @@ def job_figures(
         if in_jobs:
             wait_until(lambda: not scheduler.jobs(USER), 30, "the job's end")
             found["job_gone_s"] = end.s()
-    with contextlib.ExitStack() as kernels:
-        start = Clock()
-        many = [Kernel(name, directory) for _ in range(MANY)]
-        for kernel in many:
-            kernel.start()
-            kernels.push(kernel)
-        for kernel in many:
-            kernel.wait_for_ready()
+    start = Clock()
+    with kernels(MANY, name, directory):
         found["many_ready_s"] = start.s()
     return found
 

@@ -8,6 +8,8 @@ import select
 import time
 from heapq import heappop, heappush
 
+from remote_kernels.lines import Lines
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from remote_kernels.channel import Channel, Stream
 
-    Callback = Callable[[], None]
+    Callback = Callable[[], object]
 
 # What one read takes at most; a kernel's flood should cost few of them.
 _READ = 1 << 18
@@ -154,11 +156,6 @@ class Line:
             for descriptor in {self._read_from, self._write_to}:
                 self._loop.watch(descriptor)
             self._channel.end_line()
-
-    @property
-    def idle(self) -> bool:
-        """Whether all that there is to send has been written."""
-        return not self._buffers and not self._channel.has_frames
 
     def take(self, data: bytes) -> None:
         """Take bytes of the line that were read by somebody else.
@@ -340,3 +337,17 @@ class Connection:
         self._loop.watch(self._descriptor)
         self._socket.close()
         self._closed()
+
+
+def take_lines(stream: "Stream", take: "Callable[[str], None]") -> None:
+    """Give what arrives on a stream line by line, and an empty line at its end."""
+    lines = Lines()
+
+    def receive(data: memoryview) -> None:
+        stream.consumed(len(data))
+        for line in lines.take(data, last=not data):
+            take(line.decode("utf-8", "surrogateescape").rstrip("\r"))
+        if not data:
+            take("")
+
+    stream.receiver = receive

@@ -18,7 +18,7 @@ import socket
 import struct
 import time
 
-from remote_kernels.carrier import Connection, Line, Loop, Timer
+from remote_kernels.carrier import Connection, Line, Loop, Timer, take_lines
 from remote_kernels.channel import Channel, ChannelError, Stream
 from remote_kernels.spool import FileSpool, Room
 
@@ -99,7 +99,6 @@ class Order:
         transport: "ipc" or "tcp".
         ip: of the kernel's sockets; empty: chosen here.
         ports: that the kernel takes, in the order of SOCKETS; empty: chosen here.
-        carries: Jupyter reaches the sockets through us.
         unset: variables that the kernel must not have.
         job_variable: holds the id of the job in which this runs; empty for none.
         lease: seconds that a kernel waits for a launcher that was lost; None: for ever.
@@ -121,7 +120,6 @@ class Order:
         transport: str,
         ip: str,
         ports: "Sequence[int]",
-        carries: bool,
         unset: "Sequence[str]",
         job_variable: str,
         lease: "float | None",
@@ -140,7 +138,6 @@ class Order:
         self.transport = transport
         self.ip = ip
         self.ports = ports
-        self.carries = carries
         self.unset = unset
         self.job_variable = job_variable
         self.lease = lease
@@ -334,8 +331,7 @@ class Keeper:
         self._loop = Loop()
         self._channel = Channel(order.token, order.checked)
         self._messages = self._channel.open(MESSAGES, MESSAGES_RANK)
-        self._messages.receiver = self._on_messages
-        self._words = bytearray()
+        take_lines(self._messages, lambda line: self._on_words(line.split()))
         self._line: Line | None = None
         self._line_files: tuple[int, int] = (-1, -1)
         self._session: socket.socket | None = None
@@ -345,7 +341,6 @@ class Keeper:
         self._path = os.path.join(self._directory, "keeper")
         self._room = Room(order.spool)
         self._output = self._channel.open(OUTPUT, OUTPUT_RANK, self._spool())
-        self._output.receiver = None
         self._kernel = Kernel(order, self._directory)
         self._connections: dict[int, Connection | _Waiting] = {}
         self._listening = [False] * len(SOCKETS)
@@ -499,13 +494,6 @@ class Keeper:
 
     # --- what the launcher says -----------------------------------------------------------------
 
-    def _on_messages(self, data: memoryview) -> None:
-        self._words += data
-        *lines, self._words = self._words.split(b"\n")
-        self._messages.consumed(len(data))
-        for line in lines:
-            self._on_words(bytes(line).decode("utf-8", "replace").split())
-
     def _on_words(self, words: "list[str]") -> None:
         if words[:1] == ["OPEN"]:
             self._open(int(words[1]), int(words[2]))
@@ -560,11 +548,8 @@ class Keeper:
 
     def _watch_output(self) -> None:
         if self._kernel.output >= 0:
-            read = None if self._output.full else self._read_output
+            read = None if self._output.full else self._take_output
             self._loop.watch(self._kernel.output, read)
-
-    def _read_output(self) -> None:
-        self._take_output()
 
     def _take_output(self) -> bool:
         """Take some of what the kernel prints; whether there may be more."""

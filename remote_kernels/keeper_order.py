@@ -49,7 +49,6 @@ def order_of(life: Life, token: bytes) -> Order:
         transport=_transport(life) if carries else str(info.get("transport") or "tcp"),
         ip="" if carries else str(info.get("ip") or ""),
         ports=[] if carries else [info[name] for name in SOCKETS],
-        carries=carries,
         unset=(),
         job_variable="",
         lease=lease_of(options),

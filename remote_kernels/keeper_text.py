@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from remote_kernels.keeper import Order
-from remote_kernels.shell_text import BOOTSTRAP
+from remote_kernels.shell_text import BOOTSTRAP, as_word
 
 #: What the far side says before the first frame, after the mark.
 KEEPER = "KEEPER"
@@ -41,7 +41,7 @@ exec(zlib.decompress(data))
 # The program that was sent is none for sh.
 _NO_PYTHON = "printf '\\n%s\\n' {said}; IFS= read -r rk_line; eval \"$rk_line\""
 
-_MODULES = ("channel", "carrier", "spool", "keeper")
+_MODULES = ("lines", "channel", "carrier", "spool", "keeper")
 
 
 def start_of_keeper(order: Order) -> tuple[bytes, bytes]:
@@ -52,8 +52,7 @@ def start_of_keeper(order: Order) -> tuple[bytes, bytes]:
 
     Returns:
         The line for :data:`~remote_kernels.shell_text.BOOTSTRAP`, and the program, which may be
-        sent at once unless it goes through a
-        terminal.
+        sent at once unless it goes through a terminal.
     """
     return _sent(f"run(Order(**{vars(order)!a}))", order.mark)
 
@@ -78,16 +77,11 @@ def _sent(call: str, mark: str) -> tuple[bytes, bytes]:
     no_python = _NO_PYTHON.format(said=shlex.quote(f"{mark} {NO_PYTHON}"))
     line = (
         f"for rk_python in {_PYTHONS}; do rk_python=$(command -v $rk_python) || continue; "
-        f"exec $rk_python -EsSc {_in_one_line(_LOADER.format(size=size))} "
+        f"exec $rk_python -EsSc {as_word(_LOADER.format(size=size))} "
         f"{shlex.quote(no_python)}; done; "
         f"dd bs=1 count={size} >/dev/null 2>&1; {no_python}\n"
     )
     return line.encode(), program
-
-
-def _in_one_line(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("\n", "\\n")
-    return f'"$(printf %b {shlex.quote(escaped)})"'
 
 
 def _modules() -> str:

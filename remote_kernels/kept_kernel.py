@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from remote_kernels import errors
-from remote_kernels.carrier import Connection, Line, Loop, Timer
-from remote_kernels.channel import TOKEN_SIZE, Channel, ChannelError, Stream
+from remote_kernels.carrier import Connection, Line, Loop, Timer, take_lines
+from remote_kernels.channel import TOKEN_SIZE, Channel, ChannelError
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces.base import lease_of
 from remote_kernels.keeper import (
@@ -33,6 +33,7 @@ from remote_kernels.keeper_text import (
     start_of_keeper,
 )
 from remote_kernels.life import Life
+from remote_kernels.lines import LONGEST_LINE, Lines
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import SharedLogin
@@ -47,8 +48,6 @@ _LOGIN_PATIENCE = 120.0
 _END_PATIENCE = 2.2
 # After the kernel is gone, for what it left running over there.
 _CLOSE_PATIENCE = 0.5
-# A line that never ends must not fill the memory; what it says is cut there.
-_LONGEST_LINE = 1 << 16
 
 # sshd's default (MaxStartups 10:30:100) drops three of ten logins when ten are on their way.
 _BURSTS, _BURST_PAUSE = 4, 0.4
@@ -101,7 +100,7 @@ class Login:
             *(loop, session, line, word, ended),
         )
         self._mark = f"{mark} ".encode()
-        self._data = b""
+        self._lines = Lines()
         self.said: list[str] = []
         loop.watch(session.fileno(), self._read_messages)
         self.wait()
@@ -133,16 +132,16 @@ class Login:
             self._ended(self)
 
     def _read(self) -> None:
-        data = os.read(self.session.read_from, 1 << 16)
+        # So much at once that what follows the mark is never cut as a line.
+        data = os.read(self.session.read_from, LONGEST_LINE)
         if not data:
             # How it ended, its messages tell.
             self._loop.watch(self.session.read_from)
-        *lines, self._data = (self._data + data).split(b"\n")
+        lines = self._lines.take(data)
         for number, line in enumerate(lines):
             if line.startswith(self._mark):
                 self._loop.watch(self.session.read_from)
-                rest = b"\n".join([*lines[number + 1 :], self._data])
-                self._data = b""
+                rest = b"\n".join([*lines[number + 1 :], self._lines.rest()])
                 self._word(self, line[len(self._mark) :].decode("utf-8", "surrogateescape"), rest)
                 return
             self._say(line.decode("utf-8", "replace").rstrip("\r"))
@@ -169,8 +168,8 @@ class KeptKernel:
         self._channel = Channel(self._token)
         self._messages = self._channel.open(MESSAGES, MESSAGES_RANK)
         self._output = self._channel.open(OUTPUT, OUTPUT_RANK)
-        _take_lines(self._messages, self._on_message)
-        _take_lines(self._output, self._on_output)
+        take_lines(self._messages, self._on_message)
+        take_lines(self._output, self._on_output)
         self._login: Login | None = None  # on its way
         self._carrier: Login | None = None  # that the line goes through
         self._line: Line | None = None
@@ -428,7 +427,8 @@ class KeptKernel:
         """A connection that hangs is for nobody; it ends when there is another way."""
         hanging = self._shared.abandon() if self._shared is not None else None
         if hanging is not None:
-            self._hanging_pid = shared_connection_pid(hanging)
+            assert self.life.way is not None
+            self._hanging_pid = shared_connection_pid(self.life.way.program, hanging)
             hanging.unlink(missing_ok=True)
 
     def _on_line_end(self) -> None:
@@ -612,25 +612,6 @@ class KeptKernel:
             self._loop.watch(listener.fileno())
             _close_listener(listener)
         self._listeners = []
-
-
-def _take_lines(stream: Stream, take: Callable[[str], None]) -> None:
-    """Give what arrives on a stream line by line; what is no whole line at its end, too."""
-    partial = b""
-
-    def receive(data: memoryview) -> None:
-        nonlocal partial
-        stream.consumed(len(data))
-        *lines, partial = (partial + data).split(b"\n")
-        if partial and (not data or len(partial) > _LONGEST_LINE):
-            lines.append(partial)
-            partial = b""
-        for line in lines:
-            take(line.decode("utf-8", "surrogateescape").rstrip("\r"))
-        if not data:
-            take("")
-
-    stream.receiver = receive
 
 
 def _listening(ip: str, endpoint: str, port: int) -> socket.socket:

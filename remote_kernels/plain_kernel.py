@@ -6,7 +6,6 @@ ends the kernel.
 
 from __future__ import annotations
 
-import os
 import re
 import select
 import signal
@@ -26,7 +25,7 @@ from remote_kernels.session import AdoptedSession, Session
 from remote_kernels.shell_text import QUIT, READY, as_line, bootstrap, receiver_command, to_receiver
 from remote_kernels.surroundings import session_environment, working_directory
 from remote_kernels.wakeups import Wakeups
-from remote_kernels.way import CONFIG_NAME
+from remote_kernels.way_in import write_config
 
 if TYPE_CHECKING:
     from remote_kernels.allocation import Allocation
@@ -176,19 +175,13 @@ class PlainKernel:
         argv = self.life.interface.session_command(self.life.options, self._place.path, command)
         self.life.log(f"spawning {argv}")
         self._deadline = time.monotonic() + _LOGIN_PATIENCE
-        try:
-            self.session = Session(argv, session_environment())
-        except FileNotFoundError:
-            raise errors.SshNotFoundError(f"there is no program {argv[0]} on this machine") from (
-                None
-            )
+        self.session = Session(argv, session_environment())
         stack.callback(self.session.close)
         self.session.send(payload)
         self._place.remove_stale()
 
     def _write_ssh_config(self, way: Way) -> None:
-        text = way.config(can_ask="SSH_ASKPASS" in os.environ, socket=f"{self._place.path}/%C")
-        (self._place.path / CONFIG_NAME).write_text(text)
+        write_config(way, self._place.path, socket=f"{self._place.path}/%C")
 
     # --- while it lives -------------------------------------------------------------------------
 

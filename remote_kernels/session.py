@@ -16,8 +16,8 @@ from typing import Any
 import pexpect
 import ptyprocess  # type: ignore[import-untyped]
 
-# A line that never ends must not fill the memory; what it says is cut there.
-_LONGEST_LINE = 1 << 16
+from remote_kernels.errors import SshNotFoundError
+from remote_kernels.lines import Lines
 
 # ssh ends within milliseconds of a SIGHUP.
 _END_PATIENCE = 0.5
@@ -46,7 +46,7 @@ class Session:
             prepare: called in the child before it becomes the program.
 
         Raises:
-            FileNotFoundError: there is no such program.
+            SshNotFoundError: there is no such program.
         """
         try:
             child = spawn(
@@ -58,8 +58,8 @@ class Session:
                 preexec_fn=prepare or _on_terminal,
                 timeout=None,
             )
-        except pexpect.ExceptionPexpect as error:
-            raise FileNotFoundError(str(error)) from None
+        except pexpect.ExceptionPexpect:
+            raise SshNotFoundError(f"there is no program {command[0]} on this machine") from None
         # We wait for conditions ourselves; pexpect's settings of these names do not reach the one
         # that sleeps, and its stubs lack it.
         terminal: Any = child
@@ -70,7 +70,7 @@ class Session:
     def _begin(self, child: Any) -> None:
         self._child = child
         self._child.delaybeforesend = None
-        self._partial = b""
+        self._lines = Lines()
         self.exit_status: int | None = None
 
     def fileno(self) -> int:
@@ -90,15 +90,13 @@ class Session:
 
     def read_lines(self) -> list[str]:
         """What has arrived, without waiting, as whole lines; also the last one at the end."""
+        lines: list[bytes] = []
         while self.exit_status is None and self._readable():
             try:
-                self._partial += self._child.read_nonblocking(1 << 16, timeout=0)
+                lines += self._lines.take(self._child.read_nonblocking(1 << 16, timeout=0))
             except pexpect.EOF:
                 self._reap()
-        *lines, self._partial = self._partial.split(b"\n")
-        if self._partial and (not self.open or len(self._partial) > _LONGEST_LINE):
-            lines.append(self._partial)
-            self._partial = b""
+                lines += self._lines.take(b"", last=True)
         return [_as_text(line) for line in lines]
 
     @property
@@ -161,7 +159,7 @@ class PipeSession(Session):
         """Start the program; see :class:`Session`."""
         theirs_in, self.write_to = os.pipe()
         self.read_from, theirs_out = os.pipe()
-        self._data = b""
+        self._data = Lines()
         self._data_ended = False
         pipes = (theirs_in, theirs_out)
 
@@ -187,14 +185,11 @@ class PipeSession(Session):
 
     def read_lines(self) -> list[str]:
         """What the far side has said, and the program itself."""
+        lines: list[bytes] = []
         while not self._data_ended and select.select([self.read_from], [], [], 0)[0]:
             data = os.read(self.read_from, 1 << 16)
             self._data_ended = not data
-            self._data += data
-        *lines, self._data = self._data.split(b"\n")
-        if self._data_ended and self._data:
-            lines.append(self._data)
-            self._data = b""
+            lines += self._data.take(data, last=self._data_ended)
         return [*map(_as_text, lines), *self.read_messages()]
 
     @property

@@ -57,7 +57,12 @@ def to_receiver(program: str, *, last: bool = False) -> bytes:
 
 def as_line(program: str) -> bytes:
     """What is sent to BOOTSTRAP's shell so that it runs a program."""
-    return as_bytes(f"""eval "$(printf %b {shlex.quote(_in_one_line(program))})"\n""")
+    return as_bytes(f"eval {as_word(program)}\n")
+
+
+def as_word(text: str) -> str:
+    """A text of several lines as a word of sh that stands in one."""
+    return f'"$(printf %b {shlex.quote(_in_one_line(text))})"'
 
 
 def _in_one_line(program: str) -> str:

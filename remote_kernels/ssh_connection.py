@@ -61,10 +61,8 @@ class SshForwards:
 
     def _ask(self, what: str, forwards: list[str]) -> list[str] | None:
         """What ssh said if it failed, else None."""
-        # Without a configuration file: forwards that are configured there are not ours.
-        command = [*self._program, "-F", "none", "-S", str(self._socket), "-O", what]
         try:
-            done = _run([*command, *forwards, "--", "kernel"])
+            done = _control(self._program, self._socket, what, forwards)
         except subprocess.TimeoutExpired:
             return [f"no answer within {_PATIENCE:.0f} s"]
         return done.stderr.splitlines() if done.returncode else None
@@ -92,14 +90,15 @@ def session_socket(directory: Path, session_command: Sequence[str]) -> Path:
     return path
 
 
-def shared_connection_pid(socket: Path) -> int:
+def shared_connection_pid(program: Sequence[str], socket: Path) -> int:
     """The process that holds a shared connection; 0 if it does not say.
 
     Args:
+        program: the ssh program.
         socket: of the connection.
     """
     try:
-        done = _run(["ssh", "-F", "none", "-S", str(socket), "-O", "check", "--", "kernel"])
+        done = _control(program, socket, "check")
     except (OSError, subprocess.TimeoutExpired):
         return 0
     found = re.search(r"\(pid=(\d+)\)", done.stderr + done.stdout)
@@ -123,6 +122,14 @@ def ssh_setting(session_command: Sequence[str], keyword: str) -> str:
         if name == keyword:
             return value
     return ""
+
+
+def _control(
+    program: Sequence[str], socket: Path, what: str, forwards: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    # Without a configuration file: forwards that are configured there are not ours.
+    command = [*program, "-F", "none", "-S", str(socket), "-O", what]
+    return _run([*command, *forwards, "--", "kernel"])
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from remote_kernels.errors import SshNotFoundError
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import SharedLogin, place_for_sockets
 from remote_kernels.surroundings import session_environment
-from remote_kernels.way import CONFIG_NAME, CONNECT_TIMEOUT
+from remote_kernels.way import CONFIG_NAME, CONNECT_TIMEOUT, Way
 
 if TYPE_CHECKING:
     from remote_kernels.life import Life
@@ -46,16 +45,25 @@ def log_in(
         share = not alone and not life.way.gateways
         if share and (place := place_for_sockets()) is not None:
             shared = SharedLogin(life.way, place)
-        text = life.way.config(
-            can_ask="SSH_ASKPASS" in os.environ,
+        write_config(
+            life.way,
+            directory,
             socket=shared.socket if shared is not None else None,
             outlives=shared is not None,
             connect_timeout=_AGAIN_TIMEOUT if again else CONNECT_TIMEOUT,
         )
-        (directory / CONFIG_NAME).write_text(text)
     argv = life.interface.keeper_command(life.options, directory, alone=alone)
     life.log(f"spawning {argv}")
-    try:
-        return PipeSession(argv, session_environment()), shared
-    except FileNotFoundError:
-        raise SshNotFoundError(f"there is no program {argv[0]} on this machine") from None
+    return PipeSession(argv, session_environment()), shared
+
+
+def write_config(way: Way, directory: Path, **how: Any) -> None:
+    """Write ssh's configuration for a way.
+
+    Args:
+        way: that ssh is to go.
+        directory: a private one.
+        how: what :meth:`Way.config` is to be told beside.
+    """
+    text = way.config(can_ask="SSH_ASKPASS" in os.environ, **how)
+    (directory / CONFIG_NAME).write_text(text)

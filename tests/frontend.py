@@ -9,6 +9,7 @@ import queue
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -226,3 +227,16 @@ def assert_block(
     assert any(line.startswith("  try:   ") for line in block)
     assert block[-1].startswith(("  log:   ", "  try:   "))
     assert "Traceback" not in stderr
+
+
+@contextlib.contextmanager
+def kernels(count: int, spec: str, directory: Path) -> Iterator[list[Kernel]]:
+    """So many kernels that begin at once, and are ready."""
+    with contextlib.ExitStack() as stack:
+        running = [Kernel(spec, directory) for _ in range(count)]
+        for kernel in running:
+            kernel.start()
+            stack.push(kernel)
+        for kernel in running:
+            kernel.wait_for_ready()
+        yield running

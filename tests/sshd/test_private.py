@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,6 @@ pytestmark = [pytest.mark.usefixtures("nothing_remains", "jupyter")]
 
 OTHER = "bela"
 CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
-
-
-@pytest.fixture
-def site(bed: Bed) -> Site:
-    return Site(bed.far, "ada", bed.far_python, ["--interface", "ssh", "--host", "ada@far"])
-
-
-@pytest.fixture
-def kernel(site: Site, tmp_path: Path) -> Iterator[Kernel]:
-    with Kernel(add_kernel(site), tmp_path) as running:
-        yield running
 
 
 def sockets(bed: Bed) -> list[str]:

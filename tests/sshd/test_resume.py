@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,15 +28,9 @@ def flood(mb: int) -> str:
 
 
 @pytest.fixture
-def site(bed: Bed) -> Site:
-    return Site(bed.far, "ada", bed.far_python, ["--interface", "ssh", "--host", "ada@far"])
-
-
-@pytest.fixture
-def kernel(site: Site, tmp_path: Path) -> Iterator[Kernel]:
-    with Kernel(add_kernel(site), tmp_path) as running:
-        running.run("precious = 42")
-        yield running
+def kernel(kernel: Kernel) -> Kernel:
+    kernel.run("precious = 42")
+    return kernel
 
 
 def said(text: str, times: int = 1, seconds: float = 20) -> None:

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from bed import Bed, wait_until
-from frontend import Kernel, Site, add_kernel, log_text
+from frontend import Kernel, Site, add_kernel, kernels, log_text
 
 pytestmark = [pytest.mark.usefixtures("nothing_remains", "jupyter")]
-
-
-@pytest.fixture
-def site(bed: Bed) -> Site:
-    return Site(bed.far, "ada", bed.far_python, ["--interface", "ssh", "--host", "ada@far"])
-
-
-@contextmanager
-def kernels(count: int, spec: str, directory: Path) -> Iterator[list[Kernel]]:
-    """So many kernels that begin at once."""
-    with ExitStack() as stack:
-        running = [Kernel(spec, directory) for _ in range(count)]
-        for kernel in running:
-            kernel.start()
-            stack.push(kernel)
-        for kernel in running:
-            kernel.wait_for_ready()
-        yield running
 
 
 def masters(bed: Bed) -> list[int]:

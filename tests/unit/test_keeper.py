@@ -84,7 +84,6 @@ class Near:
             "transport": "ipc",
             "ip": "",
             "ports": [],
-            "carries": True,
             "unset": ["NOT_FOR_THE_KERNEL"],
             "job_variable": "JOB",
             "lease": 30.0,

@@ -18,7 +18,7 @@ ROOT = Path(remote_kernels.__file__).parent
 
 # A module imports from floors below its own only; those of one package also from each other.
 FLOORS = (
-    {"", "channel", "errors"},
+    {"", "channel", "errors", "lines"},
     {
         *("carrier", "connection_file", "hosts", "kernel_log", "network", "options"),
         *("private_directory", "resources", "session", "shell_text", "spool"),
