@@ -1,4 +1,4 @@
-"""The plainest way to a kernel by ssh."""
+"""Tests against real machines: each must leave them as they were."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from bed import Bed
 from frontend import Kernel, Site, add_kernel
 
 
+@pytest.fixture(autouse=True)
+def _leave_nothing(nothing_remains: None, jupyter: None) -> None:
+    """Look at all machines after every test."""
+
+
 @pytest.fixture
 def site(bed: Bed) -> Site:
-    """ada's account on ``far``."""
+    """ada's account on ``far``: the plainest way to a kernel by ssh."""
     return Site(bed.far, "ada", bed.far_python, ["--interface", "ssh", "--host", "ada@far"])
 
 
