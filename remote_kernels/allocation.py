@@ -11,6 +11,7 @@ from collections.abc import Callable
 from remote_kernels import errors
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces.scheduler import Job, Scheduler
+from remote_kernels.life import Life
 from remote_kernels.options import KernelOptions
 from remote_kernels.queue_script import QueueScript
 from remote_kernels.resources import seconds
@@ -32,6 +33,7 @@ class Allocation:
     Attributes:
         interface: of the kernel.
         job: what is known of it; None as long as nothing is.
+        program: of sh, that asks for the job.
         asked: the scheduler's command is being run.
         on_node: the receiver on the node waits, or runs what it was sent.
         command_status: how the scheduler's command ended; None while it runs.
@@ -46,6 +48,7 @@ class Allocation:
         send: Callable[[bytes], None],
         log: Callable[[str], None],
         warn: Callable[[str], None],
+        by_keeper: bool = False,
     ) -> None:
         """Prepare to ask for a job.
 
@@ -56,13 +59,15 @@ class Allocation:
             send: writes to the session.
             log: takes what a person may want to read later.
             warn: takes what a person should read now.
+            by_keeper: the program that asks for the job is run by a keeper; otherwise by a receiver
+                that says when it can be sent.
         """
         self.interface = interface
         self._options = options
         self._send, self._log, self._warn = send, log, warn
         name = interface.job_name(options, mark[-6:])
         self._command = interface.job_command(options, name)
-        self._program = QueueScript(
+        self._script = QueueScript(
             mark=mark,
             command=self._command,
             environment=interface.environment,
@@ -74,12 +79,13 @@ class Allocation:
             settled=interface.settled,
             look_back=interface.look_back(name),
             cancel=interface.cancel(name),
-        ).text()
+        )
+        self.program = self._script.text()
         self.job: Job | None = None
         self.asked = self.on_node = False
         self.command_status: int | None = None
         self.login_host = ""
-        self._receivers = 0
+        self._receivers = 1 if by_keeper else 0
         self._look_back = ""
         self._said: deque[str] = deque(maxlen=40)
         self._warned = self._cancelled = False
@@ -119,6 +125,11 @@ class Allocation:
         """
         self.asked = self.on_node = True
         self.on_job_id(job)
+
+    def step_program(self, node: str) -> str:
+        """The program of sh that enters the job beside its terminal; empty where there is none."""
+        command = self.job and self.interface.step_command(self.job.id, node)
+        return self._script.beside(command) if command else ""
 
     def on_job_id(self, job: str) -> None:
         """The node has said which job it is; empty if it does not know."""
@@ -164,7 +175,7 @@ class Allocation:
         if READY in line:
             self._receivers += 1
             if self._receivers == 1:
-                self._send(to_receiver(self._program, last=True))
+                self._send(to_receiver(self.program, last=True))
             self.on_node = self.asked
             return self.on_node
         if line.strip():
@@ -284,6 +295,34 @@ class Allocation:
     def ending(self) -> str | None:
         """Why the job ended, in words that follow "the job"; None if nothing tells."""
         return self.interface.ending(self._look_back, list(self._said), self.command_status)
+
+    def is_ending(self) -> bool:
+        """Whether the job has ended, or is about to."""
+        return self.command_status is not None or self.ending() is not None
+
+    def error(self, life: Life) -> RemoteKernelsError | None:
+        """What has ended the job; None if nothing has.
+
+        Args:
+            life: of the kernel.
+        """
+        if not self.asked:
+            return None
+        if not self.on_node and self.command_status is not None:
+            return self.refusal()
+        if not self.is_ending():
+            return None
+        ended = self.ending() or f"ended with status {self.command_status}"
+        return errors.JobEndedError(f"{self.name_of_job()} {ended}", said=life.said)
+
+    def where(self, life: Life) -> str | None:
+        """Where the kernel runs, with the way there."""
+        if not life.node:
+            return str(life.way) if life.way else None
+        place = f"{life.node}, {self.name_of_job()}"
+        if life.way is None:
+            return place
+        return f"{place} (via {', '.join(map(str, [*life.way.gateways, life.way.host]))})"
 
     def note(self, line: str) -> None:
         """Keep a line that came from the session after the kernel was started."""

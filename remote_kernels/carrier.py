@@ -12,7 +12,6 @@ from remote_kernels.lines import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from remote_kernels.channel import Channel, Stream
@@ -230,29 +229,27 @@ class Line:
 
 
 class Connection:
-    """A socket whose bytes a stream carries, until either of them ends.
+    """A socket or a terminal whose bytes a stream carries, until either of them ends.
 
     Attributes:
         stream: that carries them.
     """
 
-    def __init__(
-        self, loop: Loop, sock: "socket.socket", stream: "Stream", closed: "Callback"
-    ) -> None:
+    def __init__(self, loop: Loop, descriptor: int, stream: "Stream", closed: "Callback") -> None:
         """Begin to carry.
 
         Args:
             loop: to wait in.
-            sock: connected; it is ours from now on.
+            descriptor: of a connected socket, or of a terminal's master side; it is ours from now
+                on.
             stream: that carries it.
-            closed: called once when the socket was closed.
+            closed: called once when it was closed.
         """
         self.stream = stream
-        self._loop, self._socket, self._closed = loop, sock, closed
+        self._loop, self._descriptor, self._closed = loop, descriptor, closed
         self._out = bytearray()
         self._is_open = True
-        self._descriptor = sock.fileno()
-        sock.setblocking(False)
+        os.set_blocking(descriptor, False)
         stream.receiver = self._deliver
         self.watch()
 
@@ -274,14 +271,25 @@ class Connection:
             self._deliver(memoryview(data))
 
     def close(self) -> None:
-        """Close the socket, and end the stream without what has not been sent."""
+        """Close it, and end the stream without what has not been sent."""
         if self._is_open:
             self._close()
             self.stream.cut()
 
+    def release(self) -> int:
+        """Carry nothing more; the descriptor is the caller's, if it was not closed before: then -1.
+
+        The stream ends without what has not been sent.
+        """
+        if not self._is_open:
+            return -1
+        self._leave()
+        self.stream.cut()
+        return self._descriptor
+
     def _read(self) -> None:
         try:
-            data = self._socket.recv(_READ)
+            data = os.read(self._descriptor, _READ)
         except BlockingIOError:
             return
         except OSError:
@@ -304,7 +312,7 @@ class Connection:
         sent = 0
         if not self._out:
             try:
-                sent = self._socket.send(data)
+                sent = os.write(self._descriptor, data)
             except BlockingIOError:
                 pass
             except OSError:
@@ -317,7 +325,7 @@ class Connection:
 
     def _write(self) -> None:
         try:
-            sent = self._socket.send(self._out)
+            sent = os.write(self._descriptor, self._out)
         except BlockingIOError:
             return
         except OSError:
@@ -332,11 +340,60 @@ class Connection:
                 self.watch()
 
     def _close(self) -> None:
+        self._leave()
+        os.close(self._descriptor)
+        self._closed()
+
+    def _leave(self) -> None:
         self._is_open = False
         self._loop.paused.discard(self)
         self._loop.watch(self._descriptor)
-        self._socket.close()
-        self._closed()
+
+
+class StreamLine:
+    """A line that is a stream of another channel, which never breaks.
+
+    Attributes:
+        heard_at: when something came last, as time.monotonic() tells.
+    """
+
+    def __init__(self, loop: Loop, channel: "Channel", stream: "Stream") -> None:
+        """Begin a line, in place of any before.
+
+        Args:
+            loop: to wait in.
+            channel: that uses it.
+            stream: of another channel; what arrives on it is for the caller to take, and to give.
+        """
+        self._loop, self._channel, self._stream = loop, channel, stream
+        self.heard_at = time.monotonic()
+        channel.begin_line()
+        # Before the other channel looks what it has to send.
+        loop.before_waiting.insert(0, self.flush)
+
+    def close(self) -> None:
+        """Leave it; the channel has no line then."""
+        if self.flush in self._loop.before_waiting:
+            self._loop.before_waiting.remove(self.flush)
+            self._channel.end_line()
+
+    def take(self, data: bytes) -> None:
+        """Take bytes that have arrived.
+
+        Raises:
+            ChannelError: the other end does not keep to the protocol.
+        """
+        self.heard_at = time.monotonic()
+        self._channel.receive(data)
+
+    def flush(self) -> None:
+        """Write what there is to write, as far as the stream takes it."""
+        while not self._stream.full:
+            buffers = self._channel.frames(_WRITE)
+            if not buffers:
+                return
+            for buffer in buffers:
+                self._stream.write(bytes(buffer))
 
 
 def take_lines(stream: "Stream", take: "Callable[[str], None]") -> None:

@@ -42,6 +42,8 @@ _CHECK = struct.Struct(">I")
 _POSITION = struct.Struct(">IQ")
 _FIRST_POSITION = 2 + TOKEN_SIZE  # in a HELLO, after version, question and token
 HEADER_SIZE = _HEAD.size + _CHECK.size
+#: How the first frame of a line begins that may carry others' text.
+FIRST_OF_LINE = _MAGIC + bytes([HELLO | _CHECKED])
 
 # Smaller pieces are gathered into blocks, so that many of them take little memory.
 _GATHERED = 1 << 14
@@ -205,6 +207,13 @@ class Stream:
         if self.peer_ended or self._consumed - self._said >= WINDOW // 4:
             self._channel.owe(self)
 
+    def restore(self, sent: int, received: int) -> None:
+        """Go on as the stream of an owner that is gone; what that has sent has arrived."""
+        self.written = sent
+        self._kept.start = self._kept.end = sent
+        self._acked = self._sent = self._highest = sent
+        self._received = self._consumed = self._said = received
+
     # --- for the channel ------------------------------------------------------------------------
 
     def _look(self) -> None:
@@ -364,6 +373,16 @@ class Channel:
         stream = Stream(self, number, rank, Spool() if spool is None else spool)
         self.streams[number] = stream
         return stream
+
+    @property
+    def positions(self) -> "dict[int, tuple[int, int]]":
+        """Of each stream how much was written and has arrived, for :meth:`Stream.restore`."""
+        return {s.number: (s.written, s.received) for s in self.streams.values()}
+
+    @property
+    def unread(self) -> bytes:
+        """The first part of a frame that has not arrived whole."""
+        return bytes(self._in)
 
     def busy_or_not(self, stream: Stream) -> None:
         """A stream has something to send, or no longer."""

@@ -82,6 +82,11 @@ class ConnectionFile:
             if isinstance(value := self.info.get(name), str) and value
         )
 
+    @property
+    def local_endpoints(self) -> list[str]:
+        """Those of all five sockets, in the order of PORT_NAMES."""
+        return [self.local_endpoint(name) for name in PORT_NAMES]
+
     def local_endpoint(self, port_name: str) -> str:
         """Where Jupyter expects one of the sockets, as ssh's -L names its near end."""
         port = self.info[port_name]

@@ -12,8 +12,8 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2s
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from remote_kernels.private_directory import PrivateDirectory, base_directory
 
 #: Jupyter's restarter looks after a kernel every 3 s.
 PATIENCE = 8.0
-_RELEASE_PATIENCE = 10.0
+#: For a job that is given back.
+RELEASE_PATIENCE = 10.0
 _ANSWER_PATIENCE = 2.0
 _LARGEST = 1 << 16
 
@@ -36,14 +37,25 @@ class Held:
         node: the name of the node.
         job: the job's id; empty if it is not known.
         near: the endpoints that Jupyter connects to.
-        far_ports: the node's ports to which these are carried.
+        far_ports: the node's ports to which these are carried by forwards.
+        token: of the channel to the keeper on the login host, in hexadecimal digits.
+        place: of that keeper: its host, and the path of its socket.
+        positions: of that channel, by the streams' numbers; see :meth:`Stream.restore`.
     """
 
     mark: str
     node: str
     job: str
     near: Sequence[str]
-    far_ports: Sequence[int]
+    far_ports: Sequence[int] = ()
+    token: str = ""
+    place: Sequence[str] = ()
+    positions: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What tells apart what can be gone on with in different ways."""
+        return "kept" if self.token else "held"
 
 
 @dataclass(frozen=True)
@@ -52,21 +64,19 @@ class Holder:
 
     Attributes:
         held: for the launcher that comes.
-        descriptors: the session's terminal first; all are handed over.
+        descriptors: the session's; all are handed over.
         connection_file: that Jupyter wrote; when it goes, nobody comes.
-        release: is sent to the session so that it ends.
+        release: gives the job back.
         log: takes what becomes of it.
+        terminal: descriptor of which what the session says is to be thrown away; None: it can wait.
     """
 
     held: Held
     descriptors: Sequence[int]
     connection_file: Path
-    release: bytes
+    release: Callable[[], None]
     log: Callable[[str], None]
-
-    @property
-    def _terminal(self) -> int:
-        return self.descriptors[0]
+    terminal: int | None = None
 
     def stay_behind(self) -> None:
         """Leave the process behind, and return when it holds the session."""
@@ -94,24 +104,25 @@ class Holder:
         place = PrivateDirectory()
         try:
             with socket.socket(socket.AF_UNIX) as listener:
-                listener.bind(str(place.path / _name(self.connection_file)))
+                listener.bind(str(place.path / _name(self.held.kind, self.connection_file)))
                 listener.listen()
                 os.close(tell)
                 taken = self._wait(listener)
         finally:
             place.remove()
         if not taken:
-            self._give_back()
+            self.log("giving the job back")
+            self.release()
 
     def _wait(self, listener: socket.socket) -> bool:
         """Whether a launcher has taken the session over."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self.connection_file.exists():
-            watched: list[Any] = [listener, self._terminal]
+            watched: list[Any] = [listener, *([] if self.terminal is None else [self.terminal])]
             ready = select.select(watched, [], [], 0.2)[0]
             if listener in ready:
                 return self._hand_over(listener)
-            if self._terminal in ready and not self._drain():
+            if ready and self.terminal is not None and not drain(self.terminal):
                 return False
         return False
 
@@ -127,39 +138,49 @@ class Holder:
             # Its answer: what has been sent is lost if nobody takes it.
             return launcher.recv(1) != b""
 
-    def _drain(self) -> bool:
-        """Throw away what the session says; whether it is still there."""
-        try:
-            return os.read(self._terminal, _LARGEST) != b""
-        except OSError:
-            return False
 
-    def _give_back(self) -> None:
-        self.log("giving the job back")
-        # An ssh that others go through ends only after these.
-        for descriptor in self.descriptors[1:]:
-            os.close(descriptor)
-        try:
-            os.write(self._terminal, self.release)
-        except OSError:
+def drain(terminal: int) -> bool:
+    """Throw away what a session says; whether it is still there."""
+    try:
+        return os.read(terminal, _LARGEST) != b""
+    except OSError:
+        return False
+
+
+def release(terminal: int, others: Sequence[int], word: bytes) -> None:
+    """End a session.
+
+    Args:
+        terminal: of it.
+        others: descriptors of what goes through it, which have to be closed before.
+        word: that ends it.
+    """
+    for descriptor in others:
+        os.close(descriptor)
+    try:
+        os.write(terminal, word)
+    except OSError:
+        return
+    deadline = time.monotonic() + RELEASE_PATIENCE
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([terminal], [], [], left)[0] and not drain(terminal):
             return
-        deadline = time.monotonic() + _RELEASE_PATIENCE
-        while (left := deadline - time.monotonic()) > 0:
-            if select.select([self._terminal], [], [], left)[0] and not self._drain():
-                return
 
 
-def take_over(connection_file: Path, near: Sequence[str]) -> tuple[Held, list[int]] | None:
+def take_over(
+    kind: str, connection_file: Path, near: Sequence[str]
+) -> tuple[Held, list[int]] | None:
     """The session of the kernel that was described by this connection file before.
 
     Args:
+        kind: of :class:`Held`.
         connection_file: that Jupyter wrote.
         near: the endpoints that Jupyter connects to.
 
     Returns:
         What to go on with, and the descriptors; None if nothing is held, or for other endpoints.
     """
-    for path in base_directory().glob(f"rk-*-*/{_name(connection_file)}"):
+    for path in base_directory().glob(f"rk-*-*/{_name(kind, connection_file)}"):
         status = path.parent.lstat()
         # In /tmp anybody can make such a directory, and we are about to send a key.
         if status.st_uid != os.getuid() or status.st_mode & 0o077:
@@ -179,6 +200,6 @@ def take_over(connection_file: Path, near: Sequence[str]) -> tuple[Held, list[in
     return None
 
 
-def _name(connection_file: Path) -> str:
+def _name(kind: str, connection_file: Path) -> str:
     digest = blake2s(os.fsencode(connection_file.absolute()), digest_size=8)
-    return f"held-{digest.hexdigest()}"
+    return f"{kind}-{digest.hexdigest()}"

@@ -1,16 +1,15 @@
-"""The keeper: the program on the far side that owns the kernel.
+"""A keeper: the program on the far side that holds what must outlive a session.
 
-It starts the kernel in the user's login shell, carries its sockets over the channel, passes signals
-on, says how the kernel ended, and removes what both have left. It outlives its session: the next
-one finds it through a socket in its private directory. It ends with its kernel, or when nobody has
-come back for as long as the lease allows.
+It carries that over the channel, and outlives its session: the next one finds it through a socket
+in its private directory. It ends with what it holds, or when nobody has come back for as long as
+the lease allows. What it holds is a kernel (:mod:`~remote_kernels.kernel_keeper`), or the command
+of a scheduler (:mod:`~remote_kernels.command_keeper`).
 
-The first stream of the channel carries lines of words in both directions, the second one what the
-kernel prints; remote-kernels-channel(7) has the words. Python 3.6, the standard library alone: it
-is sent through the session, and never installed.
+The first stream of the channel carries lines of words in both directions, the second one what is
+printed; remote-kernels-channel(7) has the words. Python 3.6, the standard library alone: it is sent
+through the session, and never installed.
 """
 
-import errno
 import os
 import select
 import signal
@@ -18,36 +17,23 @@ import socket
 import struct
 import time
 
-from remote_kernels.carrier import Connection, Line, Loop, Timer, take_lines
-from remote_kernels.channel import Channel, ChannelError, Stream
-from remote_kernels.spool import FileSpool, Room
+from remote_kernels.carrier import Line, Loop, Timer, take_lines
+from remote_kernels.channel import FIRST_OF_LINE, Channel, ChannelError
+from remote_kernels.lines import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-    #: Text in which a field stands as a list of one name: a port's, "path", "ip" or "transport".
-    Parts = Sequence[str | list[str]]
-    #: A path, or IP and port.
-    Address = str | tuple[str, int]
-
-#: The kernel's sockets in the order of their urgency.
-SOCKETS = ("control_port", "stdin_port", "shell_port", "hb_port", "iopub_port")
-#: The streams that are there from the beginning, with their ranks.
+#: The streams that are there from the beginning, with the rank of the first.
 MESSAGES, OUTPUT, FIRST_SOCKET = 0, 1, 2
-MESSAGES_RANK, SOCKETS_RANK = 0, 1
-OUTPUT_RANK = SOCKETS_RANK + len(SOCKETS)
-
-#: Seconds that a kernel is kept whose launcher has closed the line instead of losing it.
+MESSAGES_RANK = 0
+#: Seconds that something is kept whose launcher has closed the line instead of losing it.
 CLOSED_LEASE = 6.0
-# Of all the room that spools have, what may be used when a paused kernel goes on.
-_GOES_ON = 0.75
-# For a kernel that is to end: after SIGTERM, and after SIGKILL.
-_END_PATIENCE = 1.5
-_LOOK_AGAIN = 0.1
-# While the kernel starts.
-_LISTENS_YET = 0.01
-_CONNECT_PATIENCE = 1.0
+#: Seconds that a socket on the same host may take.
+CONNECT_PATIENCE = 1.0
+#: Seconds between two looks whether a job's terminal is alive, and how long it may be silent.
+BEAT, SILENCE = 20.0, 75.0
 # Whether the sshd of a closed session lives on shows in less.
 _SSHD_ENDS_TOO = 1.0
 
@@ -84,26 +70,16 @@ rm -rf -- "$directory"
 
 
 class Order:
-    """What a keeper is to do, as the launcher says it.
+    """What every keeper is told by the launcher.
 
     Attributes:
-        mark: begins each line of the kernel's output that the login shell says for us.
+        mark: begins each line that is said for the launcher.
         token: of the channel.
         checked: the line may carry others' text; see :class:`Channel`.
-        file: what the connection file is to hold.
-        file_name: its name.
-        texts: for sh, fish and csh: what the login shell is to run.
-        shell: argv of the shell that runs it with -c; empty: the login shell.
-        workdir: a directory that has to exist.
-        near_directory: entered if no workdir is given and it exists.
-        transport: "ipc" or "tcp".
-        ip: of the kernel's sockets; empty: chosen here.
-        ports: that the kernel takes, in the order of SOCKETS; empty: chosen here.
-        unset: variables that the kernel must not have.
-        job_variable: holds the id of the job in which this runs; empty for none.
-        lease: seconds that a kernel waits for a launcher that was lost; None: for ever.
-        spool: bytes of output that wait for a launcher that was lost.
+        lease: seconds that a launcher that was lost is waited for; None: for ever.
         stays_near: the line cannot be lost, only closed.
+        on_terminal: the first line is a job's terminal, without which there is no job. Another one
+            may be brought beside it.
     """
 
     def __init__(
@@ -111,213 +87,31 @@ class Order:
         mark: str,
         token: bytes,
         checked: bool,
-        file: "Parts",
-        file_name: str,
-        texts: "dict[str, Parts]",
-        shell: "Sequence[str]",
-        workdir: str,
-        near_directory: str,
-        transport: str,
-        ip: str,
-        ports: "Sequence[int]",
-        unset: "Sequence[str]",
-        job_variable: str,
         lease: "float | None",
-        spool: int,
         stays_near: bool,
+        on_terminal: bool,
     ) -> None:
         self.mark = mark
         self.token = token
         self.checked = checked
-        self.file = file
-        self.file_name = file_name
-        self.texts = texts
-        self.shell = shell
-        self.workdir = workdir
-        self.near_directory = near_directory
-        self.transport = transport
-        self.ip = ip
-        self.ports = ports
-        self.unset = unset
-        self.job_variable = job_variable
         self.lease = lease
-        self.spool = spool
         self.stays_near = stays_near
-
-
-class StartError(Exception):
-    """The kernel cannot be started: WORKDIR, FILE or PORTS, and a sentence."""
-
-
-class Kernel:
-    """The kernel's process and what belongs to it.
-
-    Attributes:
-        group: its process group; 0 before it was started.
-        status: as a shell tells how it ended; None while it runs.
-        out_of_memory: it was killed, and Linux has killed something for want of memory.
-        is_paused: it was stopped for want of room.
-        output: descriptor of what it prints; -1 after all has come.
-        file: path of its connection file.
-        addresses: where its sockets listen, in the order of SOCKETS.
-    """
-
-    def __init__(self, order: Order, directory: str) -> None:
-        """Prepare to start it.
-
-        Args:
-            order: what is to be done.
-            directory: private, for its sockets.
-        """
-        self._order = order
-        self._directory = directory
-        self._text = self._dialect = ""
-        self._kills = 0
-        self.group = 0
-        self.status: int | None = None
-        self.out_of_memory = False
-        self.output = -1
-        self.is_paused = False
-        self.file = ""
-        self.ports: Sequence[int] = ()
-        self.addresses: list[Address] = []
-
-    def place(self) -> None:
-        """Enter the working directory, choose the sockets, and write the connection file.
-
-        Raises:
-            StartError: that cannot be done.
-        """
-        self._enter()
-        self._choose_addresses()
-        name = self._order.file_name
-        if os.access(".", os.W_OK):
-            # The kernel command names the file in its own quotes.
-            directory = os.getcwd() if _needs_no_quotes(os.getcwd()) else "."
-        else:
-            directory = self._directory
-        path = os.path.join(directory, name)
-        self._fields = {
-            "path": path,
-            "ip": self._ip,
-            "transport": self._order.transport,
-            **{name: str(port) for name, port in zip(SOCKETS, self.ports)},
-        }
-        self._text = self._filled(self._order.file)
-        self.file = os.path.join(os.getcwd() if directory == "." else directory, name)
-        try:
-            _write_private(path, self._text)
-        except OSError as error:
-            raise StartError("FILE", f"{path}: {error.strerror}") from None
-
-    def _enter(self) -> None:
-        workdir = self._order.workdir
-        if workdir:
-            try:
-                os.chdir(os.path.expanduser(workdir) if _is_of_home(workdir) else workdir)
-            except OSError as error:
-                raise StartError("WORKDIR", f"{workdir}: {error.strerror}") from None
-            return
-        for directory in (self._order.near_directory, os.path.expanduser("~")):
-            try:
-                os.chdir(directory)
-                return
-            except OSError:
-                continue
-        os.chdir("/")
-
-    def _choose_addresses(self) -> None:
-        if self._order.transport == "ipc":
-            self._ip = self._order.ip or os.path.join(self._directory, "kernel")
-            self.ports = self._order.ports or range(1, 1 + len(SOCKETS))
-            self.addresses = [f"{self._ip}-{port}" for port in self.ports]
-            return
-        self._ip = self._order.ip or "127.0.0.1"
-        self.ports = self._order.ports or _free_ports(len(SOCKETS))
-        self.addresses = [(self._ip, port) for port in self.ports]
-
-    def _filled(self, parts: "Parts") -> str:
-        return "".join(x if isinstance(x, str) else self._fields[x[0]] for x in parts)
-
-    def start(self) -> None:
-        """Start it in the login shell, in a session of its own."""
-        shell = list(self._order.shell) or _login_shell()
-        name = os.path.basename(shell[0])
-        self._dialect = {"fish": "fish", "csh": "csh", "tcsh": "csh"}.get(name, "sh")
-        argv = [*shell, "-c", self._filled(self._order.texts[self._dialect])]
-        unset = {*self._order.unset, "JPY_PARENT_PID", "JPY_INTERRUPT_EVENT", "JPY_SESSION_NAME"}
-        env = {n: value for n, value in os.environ.items() if n not in unset}
-        env.setdefault("TERM", "dumb")
-        self._kills = _memory_kills()
-        self.output, theirs = os.pipe()
-        self.group = os.fork()
-        if self.group == 0:
-            _become(argv, env, theirs)
-        os.close(theirs)
-
-    def pause(self) -> bool:
-        """Stop it for a while; whether it was running."""
-        was_running = not self.is_paused and self.status is None and self.group > 0
-        if was_running:
-            self.signal(signal.SIGSTOP)
-            self.is_paused = True
-        return was_running
-
-    def go_on(self) -> bool:
-        """Let it run again; whether it was paused."""
-        was_paused, self.is_paused = self.is_paused, False
-        if was_paused:
-            self.signal(signal.SIGCONT)
-        return was_paused
-
-    def signal(self, signum: int) -> None:
-        """Send a signal to it and all that it has started."""
-        if self.group:
-            try:
-                os.killpg(self.group, signum)
-            except OSError:
-                # It has ended, or not begun.
-                pass
-
-    @property
-    def lives(self) -> bool:
-        """Whether anything of its process group is there."""
-        if not self.group:
-            return False
-        try:
-            os.killpg(self.group, 0)
-        except OSError as error:
-            return error.errno == errno.EPERM
-        return True
-
-    def reap(self) -> None:
-        """Learn how its shell ended, if it has."""
-        if self.status is not None or not self.group:
-            return
-        pid, status = os.waitpid(self.group, os.WNOHANG)
-        if pid:
-            signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-            self.status = 128 + signum if signum else os.WEXITSTATUS(status)
-            if self._dialect == "csh" and self.status == 128 + signal.SIGINT:
-                # A csh ends so after an interrupt that the kernel survived; its traps are worse.
-                self.status = 0
-            self.out_of_memory = self.status == 137 and _memory_kills() != self._kills
-            self.remove_file()
-
-    def remove_file(self) -> None:
-        """Remove the connection file, unless a kernel that was started anew has its own there."""
-        try:
-            with open(self.file, encoding="utf-8", errors="surrogateescape") as file:
-                if file.read() != self._text:
-                    return
-            os.unlink(self.file)
-        except OSError:
-            # Somebody else has.
-            pass
+        self.on_terminal = on_terminal
 
 
 class Keeper:
-    """A kernel, the channel to its launcher, and what is between them."""
+    """The channel to a launcher, and the sessions through which it comes.
+
+    What is held belongs to the classes below: :meth:`begin`, :meth:`before_waiting`,
+    :meth:`on_words`, :meth:`on_child`, :meth:`on_sigterm`, :meth:`finish` and :meth:`clean_up`.
+
+    Attributes:
+        loop: that waits.
+        channel: to the launcher.
+        directory: private.
+        told_end: the launcher was told, or is to be, how what is held has ended.
+        over: all is done.
+    """
 
     def __init__(self, order: Order, guard: int) -> None:
         """Prepare; the first line is still to come.
@@ -328,79 +122,85 @@ class Keeper:
         """
         self._order = order
         self._guard = guard
-        self._loop = Loop()
-        self._channel = Channel(order.token, order.checked)
-        self._messages = self._channel.open(MESSAGES, MESSAGES_RANK)
-        take_lines(self._messages, lambda line: self._on_words(line.split()))
+        self.loop = Loop()
+        self.channel = Channel(order.token, order.checked)
+        self._noise = Lines()
+        self.channel.noise = self._on_noise
+        self._messages = self.channel.open(MESSAGES, MESSAGES_RANK)
+        take_lines(self._messages, lambda line: self.on_words(line.split()))
         self._line: Line | None = None
         self._line_files: tuple[int, int] = (-1, -1)
+        self._terminal: tuple[int, int] | None = None
+        self._leader = os.getsid(os.getppid())  # of the session in which we were started
+        self._passed = b""  # the last bytes that came on it beside another line
         self._session: socket.socket | None = None
         self._sshd = 0
         self._lease: Timer | None = None
-        self._directory = _private_directory()
-        self._path = os.path.join(self._directory, "keeper")
-        self._room = Room(order.spool)
-        self._output = self._channel.open(OUTPUT, OUTPUT_RANK, self._spool())
-        self._kernel = Kernel(order, self._directory)
-        self._connections: dict[int, Connection | _Waiting] = {}
-        self._listening = [False] * len(SOCKETS)
-        self._started = time.monotonic()
-        self._told_end = self._ending = self._over = False
-        self._tell_guard(self._directory)
+        self._lease_seconds = order.lease
+        self._heard_at = time.monotonic()  # from the terminal, beside another line
+        self.told_end = self.over = False
+        self.directory = _private_directory()
+        _remove_stale(os.path.dirname(self.directory))
+        self._path = os.path.join(self.directory, "keeper")
+        self.tell_guard(self.directory)
 
     # --- its life -------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Start the kernel, and stay until all is over."""
+        """Begin, and stay until all is over."""
         try:
-            self._start()
-            self._loop.before_waiting.insert(0, self._look_after_streams)
-            while not self._over:
+            self._watch_signals()
+            self._listen()
+            if self._order.on_terminal:
+                self._look_for_silence()
+            self.begin()
+            self.loop.before_waiting.insert(0, self.before_waiting)
+            while not self.over:
                 try:
-                    self._loop.turn()
+                    self.loop.turn()
                 except ChannelError:
                     self._line_ended()
         finally:
-            self._kernel.signal(signal.SIGKILL)
-            self._kernel.remove_file()
-            _remove(self._directory)
-            self._tell_guard("DONE")
+            self.clean_up()
+            _remove(self.directory)
+            self.tell_guard("DONE")
 
-    def begin_line(self, descriptors: "tuple[int, int]", sshd: int) -> None:
-        """Use a new session's line in place of the one before.
+    def begin(self) -> None:
+        """Start what is held."""
+        raise NotImplementedError
 
-        Args:
-            descriptors: to read and to write; ours from now on.
-            sshd: process number of the sshd whose session it is; 0 if there is none.
-        """
-        self._end_line()
-        if self._lease is not None:
-            self._lease.cancel()
-        self._line_files, self._sshd = descriptors, sshd
-        place = f"{os.uname().nodename} {self._path}"
-        os.write(descriptors[1], f"\n{self._order.mark} KEEPER {place}\n".encode())
-        self._line = Line(self._loop, self._channel, descriptors, self._line_ended)
+    def before_waiting(self) -> None:
+        """Look after it, before each wait."""
+        raise NotImplementedError
 
-    def _start(self) -> None:
-        self._watch_signals()
-        self._listen()
-        self._tell("HELLO", os.uname().nodename, os.environ.get(self._order.job_variable, ""))
-        try:
-            self._kernel.place()
-        except StartError as error:
-            what, sentence = error.args
-            self._output.write(sentence.encode("utf-8", "surrogateescape") + b"\n")
-            self._tell("FAIL", what)
-            self._told_end = True
-            self._output.end()
-            return
-        self._tell("COPY", self._kernel.file)
-        self._kernel.start()
-        self._tell("START", str(self._kernel.group), *map(str, self._kernel.ports))
-        self._tell_guard(str(self._kernel.group), self._kernel.file)
-        os.set_blocking(self._kernel.output, False)
-        self._watch_output()
-        self._look_for_sockets()
+    def on_words(self, words: "list[str]") -> None:
+        """Take what the launcher says."""
+        if words == ["END"]:
+            self.finish()
+        elif words[:1] == ["LEASE"]:
+            # That of a launcher which waits for another to follow it.
+            self._lease_seconds = float(words[1])
+
+    def _on_noise(self, data: bytes) -> None:
+        """What is on a terminal beside the channel: the login host's keeper tells us to end."""
+        if f"{self._order.mark} END".encode() in self._noise.take(data):
+            self.finish()
+
+    def on_child(self) -> None:
+        """A process of ours has ended."""
+        raise NotImplementedError
+
+    def on_sigterm(self) -> None:
+        """We were told to end."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """End what is held, and be over then."""
+        raise NotImplementedError
+
+    def clean_up(self) -> None:
+        """Leave nothing of it."""
+        raise NotImplementedError
 
     def _watch_signals(self) -> None:
         read, write = os.pipe()
@@ -414,16 +214,18 @@ class Keeper:
 
         def take() -> None:
             if signal.SIGTERM in os.read(read, 512):
-                self._end_kernel()
-            self._kernel.reap()
+                self.on_sigterm()
+            self.on_child()
 
-        self._loop.watch(read, take)
+        self.loop.watch(read, take)
 
-    def _tell(self, *words: str) -> None:
+    def tell(self, *words: str) -> None:
+        """Say words to the launcher; empty ones are left out."""
         line = " ".join(word for word in words if word)
         self._messages.write(line.encode("utf-8", "surrogateescape") + b"\n")
 
-    def _tell_guard(self, *lines: str) -> None:
+    def tell_guard(self, *lines: str) -> None:
+        """Say to the guard what is to be removed if we cannot."""
         text = "".join(f"{line}\n" for line in lines)
         try:
             os.write(self._guard, text.encode("utf-8", "surrogateescape"))
@@ -431,20 +233,40 @@ class Keeper:
             # Somebody has killed it.
             pass
 
-    def _spool(self) -> FileSpool:
-        return FileSpool(self._room, self._directory)
-
     # --- sessions -------------------------------------------------------------------------------
+
+    def begin_line(self, descriptors: "tuple[int, int]", sshd: int) -> None:
+        """Use a new session's line in place of the one before.
+
+        Args:
+            descriptors: to read and to write; ours from now on.
+            sshd: process number of the sshd whose session it is; 0 if there is none.
+        """
+        self._end_line()
+        if self._order.on_terminal and self._terminal is None:
+            self._terminal = descriptors
+        place = f"{os.uname().nodename} {self._path}"
+        os.write(descriptors[1], f"\n{self._order.mark} KEEPER {place}\n".encode())
+        self._use_line(descriptors, sshd)
+
+    def _use_line(self, descriptors: "tuple[int, int]", sshd: int) -> Line:
+        if self._lease is not None:
+            self._lease.cancel()
+        self._line_files, self._sshd = descriptors, sshd
+        self._line = Line(self.loop, self.channel, descriptors, self._line_ended)
+        return self._line
 
     def _listen(self) -> None:
         listener = socket.socket(socket.AF_UNIX)
-        listener.bind(self._path)
+        # One that is there and does not listen is taken for a dead keeper's.
+        listener.bind(self._path + "-")
         listener.listen(8)
-        self._loop.watch(listener.fileno(), lambda: self._attach(listener.accept()[0]))
+        os.rename(self._path + "-", self._path)
+        self.loop.watch(listener.fileno(), lambda: self._attach(listener.accept()[0]))
 
     def _attach(self, session: socket.socket) -> None:
         """A new session brings its descriptors, and stays for as long as its socket is open."""
-        session.settimeout(_CONNECT_PATIENCE)
+        session.settimeout(CONNECT_PATIENCE)
         try:
             said, extra, _, _ = session.recvmsg(64, socket.CMSG_SPACE(_TWO.size))
             (_, _, data), sshd = extra[0], int(said)
@@ -460,23 +282,72 @@ class Keeper:
             return
         self._line.close()
         self._line = None
-        for descriptor in self._line_files:
-            os.close(descriptor)
+        if self._line_files == self._terminal:
+            self.loop.watch(self._terminal[0], self._read_terminal)
+        else:
+            for descriptor in self._line_files:
+                os.close(descriptor)
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    def _read_terminal(self) -> None:
+        """The launcher comes back to the terminal, or the job has lost it."""
+        assert self._terminal is not None
+        try:
+            data = os.read(self._terminal[0], 1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._terminal_ended()
+            return
+        self._heard_at = time.monotonic()
+        # Of the line before there may still be something on its way.
+        self._passed = self._passed[-len(FIRST_OF_LINE) :] + data
+        begins = self._passed.find(FIRST_OF_LINE)
+        if begins < 0:
+            self._on_noise(data)
+            return
+        data, self._passed = self._passed[begins:], b""
+        self._end_line()
+        self._use_line(self._terminal, 0).take(data)
+
+    def _look_for_silence(self) -> None:
+        """End when nobody is at the other end of the terminal, which not every scheduler notices.
+
+        The launcher asks whether we are there, and while it is away the login host's keeper does.
+        """
+        line_heard_at = self._line.heard_at if self._line is not None else 0.0
+        if time.monotonic() - max(self._heard_at, line_heard_at) > SILENCE:
+            # The receiver ends of it, and the job with that.
+            os.kill(self._leader, signal.SIGTERM)
+            self.finish()
+        else:
+            self.loop.after(BEAT, self._look_for_silence)
+
+    def _terminal_ended(self) -> None:
+        assert self._terminal is not None
+        self.loop.watch(self._terminal[0])
+        self.finish()
 
     def _line_ended(self) -> None:
         if self._line is None:
             return
         closed = self._order.stays_near or not _is_gone(self._line_files[1])
+        ends_job = self._line_files == self._terminal
         self._end_line()
-        if self._told_end and closed:
-            self._finish()
+        if ends_job:
+            self._terminal_ended()
             return
-        self._await_launcher(closed)
-        if not closed and self._sshd:
-            self._loop.after(_SSHD_ENDS_TOO, self._look_after_sshd)
+        if self.told_end and closed:
+            self.finish()
+            return
+        if self._terminal is None:
+            self._await_launcher(closed)
+            if not closed and self._sshd:
+                self.loop.after(_SSHD_ENDS_TOO, self._look_after_sshd)
 
     def _look_after_sshd(self) -> None:
         # The session was closed over there, if its sshd has nothing else to end of.
@@ -486,166 +357,31 @@ class Keeper:
     def _await_launcher(self, closed: bool) -> None:
         if self._lease is not None:
             self._lease.cancel()
-        lease = self._order.lease
+        lease = self._lease_seconds
         if closed:
             lease = CLOSED_LEASE if lease is None else min(lease, CLOSED_LEASE)
         if lease is not None:
-            self._lease = self._loop.after(lease, self._finish)
-
-    # --- what the launcher says -----------------------------------------------------------------
-
-    def _on_words(self, words: "list[str]") -> None:
-        if words[:1] == ["OPEN"]:
-            self._open(int(words[1]), int(words[2]))
-        elif words == ["INT"]:
-            self._kernel.signal(signal.SIGINT)
-            self._kernel.go_on()
-        elif words == ["TERM"]:
-            self._end_kernel()
-        elif words == ["END"]:
-            self._finish()
-
-    def _end_kernel(self) -> None:
-        """Let the kernel end in order, and kill it if it does not."""
-        if not self._ending:
-            self._ending = True
-            self._kernel.signal(signal.SIGTERM)
-            self._kernel.go_on()
-            self._loop.after(_END_PATIENCE, lambda: self._kernel.signal(signal.SIGKILL))
-
-    def _finish(self) -> None:
-        """End the kernel with all that it has left running, and then ourselves."""
-        self._end_kernel()
-        deadline = time.monotonic() + 2 * _END_PATIENCE
-
-        def look() -> None:
-            self._kernel.reap()
-            if self._kernel.lives and time.monotonic() < deadline:
-                self._loop.after(_LOOK_AGAIN, look)
-            else:
-                self._over = True
-
-        look()
-
-    # --- the kernel -----------------------------------------------------------------------------
-
-    def _look_after_streams(self) -> None:
-        """Before waiting: stop the kernel where there is no room, and notice its end."""
-        if self._loop.paused or self._output.full or self._kernel.is_paused:
-            self._pause_or_go_on()
-            self._watch_output()
-        if self._kernel.status is not None and not self._told_end:
-            self._tell_end()
-
-    def _pause_or_go_on(self) -> None:
-        """Stop a kernel whose output there is no room for: it might throw it away itself."""
-        streams = [self._output, *(c.stream for c in self._connections.values())]
-        if any(stream.full for stream in streams):
-            if self._kernel.pause():
-                self._tell("PAUSED")
-        elif self._room.used <= self._room.most * _GOES_ON and self._kernel.go_on():
-            self._tell("GOES", "ON")
-
-    def _watch_output(self) -> None:
-        if self._kernel.output >= 0:
-            read = None if self._output.full else self._take_output
-            self._loop.watch(self._kernel.output, read)
-
-    def _take_output(self) -> bool:
-        """Take some of what the kernel prints; whether there may be more."""
-        try:
-            data = os.read(self._kernel.output, 1 << 16)
-        except BlockingIOError:
-            return False
-        self._output.write(data)
-        if not data:
-            self._close_output()
-        return bool(data)
-
-    def _close_output(self) -> None:
-        self._loop.watch(self._kernel.output)
-        os.close(self._kernel.output)
-        self._kernel.output = -1
-        self._output.end()
-
-    def _tell_end(self) -> None:
-        # What it has left running may hold the other end.
-        while self._kernel.output >= 0 and not self._output.full and self._take_output():
-            pass
-        if self._kernel.output >= 0:
-            self._close_output()
-        self._told_end = True
-        self._tell("EXIT", str(self._kernel.status), "MEMORY" * self._kernel.out_of_memory)
-
-    def _look_for_sockets(self) -> None:
-        """While the kernel starts: see which of its sockets are there."""
-        if self._told_end:
-            return
-        for index, listens in enumerate(self._listening):
-            if not listens:
-                connected = _connected(self._kernel.addresses[index])
-                if connected is not None:
-                    connected.close()
-                    self._listening[index] = True
-        for connection in list(self._connections.values()):
-            if isinstance(connection, _Waiting) and self._listening[connection.index]:
-                self._connect(connection)
-        if all(self._listening):
-            self._tell("UP")
-            return
-        soon = time.monotonic() - self._started < 100 * _LISTENS_YET
-        self._loop.after(_LISTENS_YET if soon else 5 * _LISTENS_YET, self._look_for_sockets)
-
-    def _open(self, number: int, index: int) -> None:
-        """Carry a connection that somebody has made to one of the sockets."""
-        stream = self._channel.open(number, SOCKETS_RANK + index, self._spool())
-        waiting = _Waiting(stream, index)
-        self._connections[number] = waiting
-        if self._listening[index]:
-            self._connect(waiting)
-
-    def _connect(self, waiting: "_Waiting") -> None:
-        stream = waiting.stream
-        del self._connections[stream.number]
-        connected = _connected(self._kernel.addresses[waiting.index])
-        if connected is None or stream.peer_ended:
-            stream.cut()
-            return
-
-        def closed() -> None:
-            self._connections.pop(stream.number, None)
-
-        connection = Connection(self._loop, connected, stream, closed)
-        self._connections[stream.number] = connection
-        connection.deliver_first(waiting.data)
+            self._lease = self.loop.after(lease, self.finish)
 
 
-class _Waiting:
-    """What arrives for a socket that is not there yet."""
+def run(kind: "Callable[[Order, int], Keeper]", order: Order) -> None:
+    """Begin a keeper on this session's standard input and output; does not return.
 
-    def __init__(self, stream: Stream, index: int) -> None:
-        self.stream = stream
-        self.index = index
-        self.data = bytearray()
-        stream.receiver = self._keep
-
-    def _keep(self, data: memoryview) -> None:
-        self.data += data
-
-
-def run(order: Order) -> None:
-    """Begin a keeper on this session's standard input and output; does not return."""
+    Args:
+        kind: of keeper.
+        order: for it.
+    """
     sshd = _sshd_above(os.getppid())
     guard, to_guard = os.pipe()
-    line = (os.dup(0), os.dup(1))
+    line = _own_terminal() if order.on_terminal else (os.dup(0), os.dup(1))
     if os.fork():
         _wait_instead_of_us(guard, ["/bin/sh", "-c", _GUARD])
     os.setsid()
     os.close(guard)
     error = os.dup(2)
-    _to_null(0, 1, 2)
+    to_null(0, 1, 2)
     try:
-        keeper = Keeper(order, to_guard)
+        keeper = kind(order, to_guard)
         keeper.begin_line(line, sshd)
         keeper.run()
     except BaseException:
@@ -680,24 +416,25 @@ def attach(host: str, path: str, mark: str, command: str) -> None:
     _wait_instead_of_us(keeper.fileno(), ["cat"])
 
 
+def _own_terminal() -> "tuple[int, int]":
+    """The terminal of this session, opened once more: nobody else is to find it non-blocking."""
+    try:
+        terminal = os.open(os.ttyname(0), os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        # It is another user's.
+        return os.dup(0), os.dup(1)
+    return terminal, terminal
+
+
 def _wait_instead_of_us(descriptor: int, argv: "list[str]") -> None:
     """Become a small program that waits for the end of what a descriptor gives."""
     os.dup2(descriptor, 0)
-    _to_null(1, 2)
+    to_null(1, 2)
     os.execvp(argv[0], argv)
 
 
-def _to_null(*descriptors: int) -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in descriptors:
-        os.dup2(null, descriptor)
-    os.close(null)
-
-
-def _become(argv: "list[str]", env: "dict[str, str]", output: int) -> None:
-    """In the child: run the login shell."""
-    os.setsid()
-    # Python ignores some, and so would the kernel.
+def fresh_signals() -> None:
+    """In a child: Python ignores some signals, and so would what it becomes."""
     for signum in range(1, signal.NSIG):
         if signum not in (signal.SIGKILL, signal.SIGSTOP):
             try:
@@ -705,60 +442,48 @@ def _become(argv: "list[str]", env: "dict[str, str]", output: int) -> None:
             except (OSError, ValueError):
                 # Not every number is a signal's.
                 pass
-    _to_null(0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.closerange(3, 1024)
-    try:
-        os.execvpe(argv[0], argv, env)
-    except OSError as error:
-        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
-        os._exit(127)
 
 
-def _login_shell() -> "list[str]":
-    shell = os.environ.get("SHELL", "")
-    name = os.path.basename(shell)
-    if name in ("csh", "tcsh"):
-        # One that is given a command cannot be a login shell.
-        return [shell]
-    if name in ("bash", "zsh", "mksh", "dash", "sh", "ash", "fish") or name.startswith("ksh"):
-        return [shell, "-l", "-i"]
-    return ["/bin/sh", "-l", "-i"]
+def to_null(*descriptors: int) -> None:
+    """Let descriptors lead nowhere."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in descriptors:
+        os.dup2(null, descriptor)
+    os.close(null)
 
 
-def _is_of_home(path: str) -> bool:
-    return path == "~" or path.startswith("~/")
-
-
-def _needs_no_quotes(path: str) -> bool:
+def needs_no_quotes(path: str) -> bool:
+    """Whether a path is itself in every shell."""
     return set(path) <= _PLAIN
-
-
-def _write_private(path: str, text: str) -> None:
-    """Write a file that is ours alone; whoever takes the name in between is not written to."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with open(file, "w", encoding="utf-8", errors="surrogateescape") as writer:
-            writer.write(text)
-    except OSError:
-        os.unlink(path)
-        raise
 
 
 def _private_directory() -> str:
     """A new directory of our own, with a path that leaves room for a socket's name."""
     base = os.environ.get("TMPDIR", "")
-    usable = len(base) <= 40 and _needs_no_quotes(base) and os.path.isabs(base)
+    usable = len(base) <= 40 and needs_no_quotes(base) and os.path.isabs(base)
     if not usable or not os.access(base, os.W_OK | os.X_OK):
         base = "/tmp"
     path = os.path.join(base, f"rk-{os.getpid()}-{os.urandom(5).hex()}")
     os.mkdir(path, 0o700)
     return path
+
+
+def _remove_stale(base: str) -> None:
+    """Remove what keepers have left that were killed together with their guards."""
+    for name in os.listdir(base):
+        if not name.startswith("rk-"):
+            continue
+        directory = os.path.join(base, name)
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                if os.lstat(directory).st_uid == os.getuid():
+                    probe.connect(os.path.join(directory, "keeper"))
+            except ConnectionRefusedError:
+                _remove(directory)
+            except OSError:
+                # It has only begun, or is none of a keeper.
+                pass
 
 
 def _remove(directory: str) -> None:
@@ -769,56 +494,6 @@ def _remove(directory: str) -> None:
     except OSError:
         # Somebody else has.
         pass
-
-
-def _free_ports(count: int) -> "list[int]":
-    """So many ports in a row on which nobody listens.
-
-    They are of 15000 to 31999, below those that systems give out for outgoing connections. Since a
-    kernel listens some time after they were looked at, keepers that run at once begin at different
-    ones.
-
-    Raises:
-        StartError: there are none.
-    """
-    try:
-        space = int("".join(c for c in os.readlink("/proc/self/ns/pid") if c.isdigit()))
-    except OSError:
-        space = 0
-    places = 17000 // count
-    for attempt in range(places):
-        # 997 has no factor in common with 3400, so all are tried.
-        first = 15000 + (os.getpid() + space + 997 * attempt) % places * count
-        ports = list(range(first, first + count))
-        if all(map(_is_free, ports)):
-            return ports
-    raise StartError("PORTS", "all ports are taken")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def _connected(address: "Address") -> "socket.socket | None":
-    """A connection to a socket of the kernel; None if nobody listens there."""
-    if isinstance(address, str):
-        connection = socket.socket(socket.AF_UNIX)
-    else:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        connection = socket.socket(family)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.settimeout(_CONNECT_PATIENCE)
-    try:
-        connection.connect(address)
-    except OSError:
-        connection.close()
-        return None
-    return connection
 
 
 def _is_gone(descriptor: int) -> bool:
@@ -850,31 +525,6 @@ def _sshd_above(pid: int) -> int:
             return pid
         pid = int(rest.split()[1])
     return 0
-
-
-def _memory_kills() -> int:
-    """How often Linux has killed something of this job or session (cgroups(7), versions 2, 1)."""
-    kills = 0
-    try:
-        with open("/proc/self/cgroup", encoding="utf-8") as file:
-            for line in file:
-                _, kinds, group = line.rstrip("\n").split(":", 2)
-                if not kinds:
-                    kills += _kills_in("/sys/fs/cgroup", group, "memory.events")
-                elif "memory" in kinds.split(","):
-                    kills += _kills_in("/sys/fs/cgroup/memory", group, "memory.oom_control")
-    except (OSError, ValueError):
-        # No Linux, or not one that tells.
-        pass
-    return kills
-
-
-def _kills_in(root: str, group: str, name: str) -> int:
-    # In a container its own branch may stand for the whole tree.
-    while group and not os.access(f"{root}{group}/{name}", os.R_OK):
-        group = group[group.index("/", 1) :] if "/" in group[1:] else ""
-    with open(f"{root}{group}/{name}", encoding="utf-8") as file:
-        return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
 
 
 def _noted(signum: int, frame: object) -> None:

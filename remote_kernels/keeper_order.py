@@ -1,4 +1,4 @@
-"""What the keeper of a kernel is told to do."""
+"""What keepers are told to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from remote_kernels.connection_file import PORT_NAMES
 from remote_kernels.interfaces.base import lease_of, spool_of
-from remote_kernels.keeper import SOCKETS, Order
+from remote_kernels.keeper import Order
+from remote_kernels.kernel_keeper import SOCKETS, KernelOrder
 from remote_kernels.life import Life
 from remote_kernels.remote_script import DIALECTS, kernel_command_parts, shell_text
 from remote_kernels.surroundings import working_directory
@@ -23,7 +24,28 @@ _WANTS_PORTS = re.compile(r"\{ci\[")
 _FIELD = re.compile(r"@@(ip|transport)@@|\"@@(\w+_port)@@\"")
 
 
-def order_of(life: Life, token: bytes) -> Order:
+def command_order(life: Life, token: bytes, program: str) -> Order:
+    """The order for a program of sh that asks for the job of a kernel.
+
+    Args:
+        life: of the kernel.
+        token: of the channel.
+        program: that needs a terminal.
+    """
+    from remote_kernels.command_keeper import CommandOrder
+
+    return CommandOrder(
+        ["/bin/sh", "-c", program],
+        mark=life.mark,
+        token=token,
+        checked=False,
+        lease=lease_of(life.options),
+        stays_near=life.way is None,
+        on_terminal=False,
+    )
+
+
+def kernel_order(life: Life, token: bytes) -> KernelOrder:
     """The order for the kernel of a life.
 
     Args:
@@ -36,10 +58,10 @@ def order_of(life: Life, token: bytes) -> Order:
     info, options = life.connection.info, life.options
     command = kernel_command_parts(life.kernel_cmd, info)
     carries = life.interface.carries
-    return Order(
+    return KernelOrder(
         mark=life.mark,
         token=token,
-        checked=False,
+        checked=life.interface.terminal,
         file=_file(info) if carries else [json.dumps(info, indent=2)],
         file_name=life.connection.copy_name,
         texts={d: [shell_text(d, life.mark, options.precmd), *command] for d in DIALECTS},
@@ -49,11 +71,12 @@ def order_of(life: Life, token: bytes) -> Order:
         transport=_transport(life) if carries else str(info.get("transport") or "tcp"),
         ip="" if carries else str(info.get("ip") or ""),
         ports=[] if carries else [info[name] for name in SOCKETS],
-        unset=(),
-        job_variable="",
+        unset=life.interface.left_behind(),
+        job_variable=life.interface.job_variable,
         lease=lease_of(options),
         spool=spool_of(options),
         stays_near=life.way is None,
+        on_terminal=life.interface.terminal,
     )
 
 

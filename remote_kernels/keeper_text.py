@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from remote_kernels.keeper import Order
-from remote_kernels.shell_text import BOOTSTRAP, as_word
+from remote_kernels.shell_text import BOOTSTRAP, as_bytes, as_word
 
 #: What the far side says before the first frame, after the mark.
 KEEPER = "KEEPER"
@@ -16,6 +17,8 @@ KEEPER = "KEEPER"
 ELSEWHERE = "ELSEWHERE"
 #: When a keeper is not there any more.
 GONE = "GONE"
+#: When the program may be sent through a terminal: a shell may read what comes too early.
+SEND = "SEND"
 #: And when it has no Python that can run a keeper; it waits for another line then.
 NO_PYTHON = "NOPYTHON"
 
@@ -27,6 +30,7 @@ _LOADER = """
 import sys
 sys.path = [path for path in sys.path if path]
 import os, zlib
+{ready}
 data = b""
 while len(data) < {size}:
     more = os.read(0, {size} - len(data))
@@ -41,7 +45,11 @@ exec(zlib.decompress(data))
 # The program that was sent is none for sh.
 _NO_PYTHON = "printf '\\n%s\\n' {said}; IFS= read -r rk_line; eval \"$rk_line\""
 
-_MODULES = ("lines", "channel", "carrier", "spool", "keeper")
+_MODULES = ("lines", "channel", "carrier", "keeper")
+_MODULES_OF = {
+    "Kernel": (*_MODULES, "spool", "kernel_keeper"),
+    "Command": (*_MODULES, "command_keeper"),
+}
 
 
 def start_of_keeper(order: Order) -> tuple[bytes, bytes]:
@@ -52,9 +60,11 @@ def start_of_keeper(order: Order) -> tuple[bytes, bytes]:
 
     Returns:
         The line for :data:`~remote_kernels.shell_text.BOOTSTRAP`, and the program, which may be
-        sent at once unless it goes through a terminal.
+        sent at once unless the order is for a terminal.
     """
-    return _sent(f"run(Order(**{vars(order)!a}))", order.mark)
+    kind = type(order).__name__.removesuffix("Order")
+    call = f"run({kind}Keeper, {kind}Order(**{vars(order)!a}))"
+    return _sent(_MODULES_OF[kind], call, order.mark, asks=order.on_terminal)
 
 
 def attachment(host: str, path: str, mark: str) -> tuple[bytes, bytes]:
@@ -68,27 +78,31 @@ def attachment(host: str, path: str, mark: str) -> tuple[bytes, bytes]:
     Returns:
         As :func:`start_of_keeper`.
     """
-    return _sent(f"attach({host!a}, {path!a}, {mark!a}, {BOOTSTRAP!a})", mark)
+    return _sent(_MODULES, f"attach({host!a}, {path!a}, {mark!a}, {BOOTSTRAP!a})", mark)
 
 
-def _sent(call: str, mark: str) -> tuple[bytes, bytes]:
-    program = zlib.compress(f"{_modules()}\nfrom remote_kernels.keeper import *\n{call}".encode())
+def _sent(
+    modules: Sequence[str], call: str, mark: str, *, asks: bool = False
+) -> tuple[bytes, bytes]:
+    text = f"{_as_text(modules)}\nfrom remote_kernels.{modules[-1]} import *\n"
+    program = zlib.compress(f"{text}from remote_kernels.keeper import *\n{call}".encode())
     size = len(program)
+    ready = f"os.write(1, {as_bytes(f'{mark} {SEND}')!r} + b'\\n')" if asks else ""
     no_python = _NO_PYTHON.format(said=shlex.quote(f"{mark} {NO_PYTHON}"))
     line = (
         f"for rk_python in {_PYTHONS}; do rk_python=$(command -v $rk_python) || continue; "
-        f"exec $rk_python -EsSc {as_word(_LOADER.format(size=size))} "
+        f"exec $rk_python -EsSc {as_word(_LOADER.format(size=size, ready=ready))} "
         f"{shlex.quote(no_python)}; done; "
         f"dd bs=1 count={size} >/dev/null 2>&1; {no_python}\n"
     )
     return line.encode(), program
 
 
-def _modules() -> str:
-    """Python that makes our modules known over there."""
+def _as_text(modules: Sequence[str]) -> str:
+    """Python that makes modules of ours known over there."""
     lines = ["import sys", "new = type(sys)"]
     lines += ["sys.modules['remote_kernels'] = new('remote_kernels')"]
-    for name in _MODULES:
+    for name in modules:
         text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
         full = f"remote_kernels.{name}"
         lines += [

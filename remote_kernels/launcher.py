@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from remote_kernels import __version__
 from remote_kernels.connection_file import ConnectionFile
@@ -14,6 +15,9 @@ from remote_kernels.options import from_argv
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import Session
 from remote_kernels.wakeups import Wakeups
+
+if TYPE_CHECKING:
+    from remote_kernels.kept_life import KeptLife
 
 
 def launch(argv: Sequence[str]) -> int:
@@ -67,15 +71,26 @@ def live(life: Life) -> int:
 def _live_kept(life: Life, place: PrivateDirectory, wakeups: Wakeups, stack: ExitStack) -> None:
     from remote_kernels.way_in import log_in
 
-    session, shared = log_in(life, place.path)
-    # The session is on its way; from here on there is time.
-    from remote_kernels.kept_kernel import KeptKernel
+    taken = None
+    if life.interface.terminal:
+        from remote_kernels.holding import take_over
 
-    kept = KeptKernel(life, place)
-    kept.begin(session, shared, stack)
+        taken = take_over("kept", life.connection.path, life.connection.local_endpoints)
+    login = log_in(life, place.path) if taken is None else None
+    # The session is on its way; from here on there is time.
+    kept: KeptLife
+    if life.interface.terminal:
+        from remote_kernels.kept_job import KeptJob
+
+        kept = KeptJob(life, place, taken)
+    else:
+        from remote_kernels.kept_life import KeptLife
+
+        kept = KeptLife(life, place)
+    kept.begin(login, stack)
     _open_log(life, stack)
     kept.carry_until_the_end(wakeups)
-    if kept.has_no_python:
+    if kept.channel.has_no_python:
         life.log(
             "there is no Python 3.6 or newer over there: the sockets are carried by forwards, "
             "and a line that breaks ends the kernel"

@@ -13,10 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from remote_kernels import errors
-from remote_kernels.connection_file import PORT_NAMES
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.life import Life
 from remote_kernels.private_directory import PrivateDirectory
@@ -68,7 +68,7 @@ class PlainKernel:
         """
         self.life = life
         self._place = place
-        self._near = [life.connection.local_endpoint(name) for name in PORT_NAMES]
+        self._near = life.connection.local_endpoints
         self.far_ports: Sequence[int] = ()
         self.session: Session
         self.allocation: Allocation | None = None
@@ -80,7 +80,6 @@ class PlainKernel:
         self._deadline: float | None = None
         self._heard_at = self._pinged_at = 0.0
         self._receiver_is_back = False
-        life.where = self._where
 
     # --- the way in -----------------------------------------------------------------------------
 
@@ -108,7 +107,7 @@ class PlainKernel:
         from remote_kernels.interfaces.scheduler import Scheduler
 
         assert issubclass(self.life.interface, Scheduler)
-        taken = take_over(self.life.connection.path, self._near)
+        taken = take_over("held", self.life.connection.path, self._near)
         if taken is not None:
             self.life.mark = taken[0].mark
         self.allocation = Allocation(
@@ -119,6 +118,7 @@ class PlainKernel:
             log=self.life.log,
             warn=self.life.warn,
         )
+        self.life.where = partial(self.allocation.where, self.life)
         if taken is None:
             self._log_in(stack)
         else:
@@ -144,11 +144,6 @@ class PlainKernel:
         self.session.send(to_receiver(self._script().text()))
 
     def _script(self) -> Script:
-        left_behind: tuple[str, ...] = ()
-        job_variable = ""
-        if self.allocation is not None:
-            left_behind = self.allocation.interface.left_behind()
-            job_variable = self.allocation.interface.job_variable
         return Script(
             mark=self.life.mark,
             info=self.life.connection.info,
@@ -160,8 +155,8 @@ class PlainKernel:
             shell=self.life.interface.shell(self.life.options),
             keep_ports=not self.life.interface.carries,
             ports=self.far_ports,
-            unset=left_behind,
-            job_variable=job_variable,
+            unset=self.life.interface.left_behind(),
+            job_variable=self.life.interface.job_variable,
         )
 
     def _log_in(self, stack: ExitStack) -> None:
@@ -227,8 +222,7 @@ class PlainKernel:
         return self.allocation is not None and self.allocation.over
 
     def _job_is_ending(self) -> bool:
-        job = self.allocation
-        return job is not None and (job.command_status is not None or job.ending() is not None)
+        return self.allocation is not None and self.allocation.is_ending()
 
     def _time_is_up(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
@@ -434,7 +428,7 @@ class PlainKernel:
                     self._on_line_of_job(before)
 
     def _hold(self) -> None:
-        from remote_kernels.holding import Held, Holder
+        from remote_kernels.holding import Held, Holder, release
 
         assert self.allocation is not None
         assert self._forwards is not None
@@ -442,20 +436,15 @@ class PlainKernel:
         job = self.allocation.job.id if self.allocation.job else ""
         self.life.log(f"holding {self.allocation.name_of_job()} in case of a restart")
         held = Held(self.life.mark, self.life.node, job, self._near, list(self.far_ports))
-        descriptors = [session.fileno() for session in sessions]
-        Holder(held, descriptors, self.life.connection.path, QUIT, self.life.log).stay_behind()
+        terminal, *others = descriptors = [session.fileno() for session in sessions]
+        # An ssh that others go through ends only after these.
+        give_back = partial(release, terminal, others, QUIT)
+        path, log = self.life.connection.path, self.life.log
+        Holder(held, descriptors, path, give_back, log, terminal).stay_behind()
         for session in sessions:
             session.let_go()
 
     # --- how it ended ---------------------------------------------------------------------------
-
-    def _where(self) -> str | None:
-        if not self.life.node or self.allocation is None:
-            return str(self.life.way) if self.life.way else None
-        place = f"{self.life.node}, {self.allocation.name_of_job()}"
-        if self.life.way is None:
-            return place
-        return f"{place} (via {', '.join(map(str, [*self.life.way.gateways, self.life.way.host]))})"
 
     def _job_error(self) -> RemoteKernelsError | None:
         """What has ended the job; None if it was the kernel that ended."""
@@ -463,16 +452,10 @@ class PlainKernel:
         assert job is not None
         if not job.asked or self._receiver_is_back:
             return None
-        if not job.on_node and job.command_status is not None:
-            return job.refusal()
         if not self.session.open and job.command_status is None:
             return errors.ConnectionLostError(
                 f"the connection to the login host broke ({self.session.exit_status})",
                 said=self.life.said,
                 advice=job.advice_when_lost(),
             )
-        reason = job.ending()
-        if job.command_status is None and reason is None:
-            return None
-        ended = reason or f"ended with status {job.command_status}"
-        return errors.JobEndedError(f"{job.name_of_job()} {ended}", said=self.life.said)
+        return job.error(self.life)

@@ -87,6 +87,15 @@ class QueueScript:
             ]
         )
 
+    def beside(self, command: Sequence[str]) -> str:
+        """A program that runs another command in the login shell, where no job's variables are.
+
+        Args:
+            command: argv; its words are read by any shell.
+        """
+        lines = [PROLOGUE, self._unset(), self._exports(), "set --", LOGIN_SHELL]
+        return "\n".join([*lines, f'exec "$@" -c {shlex.quote(f"exec {shlex.join(command)}")}'])
+
     def _unset(self) -> str:
         lines = ["unset RK_PROGRAM"]
         if self.unset:

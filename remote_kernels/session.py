@@ -228,6 +228,33 @@ class AdoptedSession(Session):
         self.exit_status = 255
 
 
+class AdoptedPipeSession(PipeSession):
+    """A :class:`PipeSession` whose program a process of ours started that is gone."""
+
+    def __init__(self, descriptors: Sequence[int]) -> None:
+        """Take the session over.
+
+        Args:
+            descriptors: to read from, to write to, and of the messages' terminal; they are ours
+                from now on.
+        """
+        from pexpect.fdpexpect import fdspawn
+
+        self.read_from, self.write_to, messages = descriptors
+        self._data = Lines()
+        self._data_ended = False
+        self._begin(fdspawn(messages, timeout=None))
+
+    def close(self) -> None:
+        """Close it: the program ends when it has nothing more to read."""
+        self._child.close()
+        for descriptor in (self.read_from, self.write_to):
+            os.close(descriptor)
+
+    def _reap(self) -> None:
+        self.exit_status = 255
+
+
 def _as_text(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip("\r")
 

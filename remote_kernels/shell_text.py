@@ -11,6 +11,9 @@ READY = "@rk-ready"
 #: what follows is not for the shell, and a shell reads a line byte by byte.
 BOOTSTRAP = "exec /bin/sh -c 'IFS= read -r rk_line; eval \"$rk_line\"'"
 
+#: The same for what follows a shell that may itself read what comes too early: it says when.
+WAITS = 'echo @rk-"ready"; IFS= read -r rk_line; eval "$rk_line"'
+
 # It may be typed into any login shell, hence no "!", no backslash and no single quotation mark in
 # it; its echo does not look like READY. A terminal that is not raw would echo the program, change
 # its line ends and cut its lines at 4095 bytes. The program is one line, since bash reads ahead

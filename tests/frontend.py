@@ -9,7 +9,7 @@ import queue
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -240,3 +240,38 @@ def kernels(count: int, spec: str, directory: Path) -> Iterator[list[Kernel]]:
         for kernel in running:
             kernel.wait_for_ready()
         yield running
+
+
+#: A cell that prints text of which no two parts are alike.
+FLOOD = "import sys\nfor n in range({mb} * 16): sys.stdout.write('%08d' % n * 8192)"
+
+
+def flood(mb: int) -> str:
+    """What FLOOD prints."""
+    return "".join(f"{n:08}" * 8192 for n in range(mb * 16))
+
+
+Steps = list[tuple[int, Callable[[], object]]]
+
+
+def run_and_disturb(kernel: Kernel, code: str, steps: Steps) -> str:
+    """Run a cell; what it printed. Each step is made when so much of that has arrived."""
+    message_id = kernel.client.execute(code)
+    parts: list[str] = []
+    arrived = 0
+    while True:
+        try:
+            message = kernel.client.get_iopub_msg(timeout=60)
+        except queue.Empty:
+            raise AssertionError(f"nothing came after {arrived} characters") from None
+        if message["parent_header"].get("msg_id") != message_id:
+            continue
+        if message["msg_type"] == "stream":
+            parts.append(message["content"]["text"])
+            arrived += len(parts[-1])
+        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            assert not steps
+            assert kernel.reply_to(message_id)["status"] == "ok"
+            return "".join(parts)
+        while steps and arrived >= steps[0][0]:
+            steps.pop(0)[1]()

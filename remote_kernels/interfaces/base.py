@@ -25,7 +25,8 @@ class Interface:
         name_part: what it puts into the kernel name; PBS never put anything.
         uses: fields of :class:`KernelOptions`, beside the general ones, that mean something to it.
         carries: the kernel's sockets have to be carried; otherwise Jupyter reaches them itself.
-        terminal: the session needs a terminal over there.
+        terminal: the kernel's session is a job's terminal.
+        job_variable: the variable that holds the job's id where the kernel runs; empty: no job.
     """
 
     name: ClassVar[str]
@@ -34,6 +35,7 @@ class Interface:
     uses: ClassVar[frozenset[str]]
     carries: ClassVar[bool] = True
     terminal: ClassVar[bool] = False
+    job_variable: ClassVar[str] = ""
 
     @classmethod
     def unusable(cls, options: KernelOptions) -> list[str]:
@@ -79,6 +81,11 @@ class Interface:
         return []
 
     @classmethod
+    def left_behind(cls) -> tuple[str, ...]:
+        """The variables that our commands set and the kernel must not have."""
+        return ()
+
+    @classmethod
     def session_command(cls, options: KernelOptions, directory: Path, bootstrap: str) -> list[str]:
         """Argv of the program that opens the session.
 
@@ -95,7 +102,7 @@ class Interface:
     @classmethod
     def keeps(cls, options: KernelOptions) -> bool:
         """Whether a keeper is asked to start the kernel, unless there is no Python over there."""
-        return not cls.terminal and options.channel != "forward"
+        return options.channel != "forward"
 
     @classmethod
     def keeper_command(

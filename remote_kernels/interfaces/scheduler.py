@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from remote_kernels.errors import JobRefusedError, RemoteKernelsError, SchedulerDownError
 from remote_kernels.hosts import Host
-from remote_kernels.interfaces.base import Interface, words
+from remote_kernels.interfaces.base import CHANNEL_USES, Interface, words
 from remote_kernels.options import KernelOptions
 from remote_kernels.resources import kibibytes, seconds
 from remote_kernels.shell_text import receiver_command
@@ -20,6 +20,7 @@ SCHEDULER_USES = frozenset(
     {
         *("launch_cmd", "cpus", "launch_args", "tunnel_hosts"),
         *("time", "memory", "gpus", "queue", "account", "launch_timeout"),
+        *CHANNEL_USES,
     }
 )
 
@@ -67,7 +68,6 @@ class Scheduler(Interface):
         job_variables: patterns of the variables that a job sets for what runs in it, as in
             "SLURM_*". Jupyter may itself run in a job; the new job must not take these for its own.
         kept_variables: of these, those that a site or a person sets.
-        job_variable: the variable that holds the job's id on the node.
         end_signal: ends the command; empty where cancelling its job does so at once.
         own_session: whether the command runs out of the reach of the signal of a terminal that goes
             away, which some commands hand on to what runs in the job.
@@ -83,7 +83,6 @@ class Scheduler(Interface):
     environment: ClassVar[dict[str, str]] = {}
     job_variables: ClassVar[tuple[str, ...]] = ()
     kept_variables: ClassVar[tuple[str, ...]] = ()
-    job_variable: ClassVar[str] = ""
     end_signal: ClassVar[str] = ""
     own_session: ClassVar[bool] = True
     longest_name: ClassVar[int] = 60
@@ -148,7 +147,7 @@ class Scheduler(Interface):
 
     @classmethod
     def left_behind(cls) -> tuple[str, ...]:
-        """The variables that our commands set and the kernel must not have."""
+        """The variables that our commands set; see :meth:`Interface.left_behind`."""
         return tuple(cls.environment)
 
     @classmethod
@@ -156,6 +155,18 @@ class Scheduler(Interface):
         """The line that is typed where the command gives a shell."""
         # The blank in front keeps it out of most histories, the unset out of bash's.
         return f" unset HISTFILE; {receiver_command()}\n"
+
+    @classmethod
+    def step_command(cls, job: str, node: str) -> list[str]:
+        """Argv of what enters the job on pipes, which are quicker than its terminal; empty: none.
+
+        It runs :data:`~remote_kernels.shell_text.WAITS` on the node.
+
+        Args:
+            job: its id.
+            node: on which its first process runs.
+        """
+        return []
 
     # --- what is run beside the command, as sh text ---------------------------------------------
 

@@ -10,7 +10,7 @@ from remote_kernels.interfaces.base import words
 from remote_kernels.interfaces.scheduler import Job, Scheduler, memory_of, time_of
 from remote_kernels.options import KernelOptions
 from remote_kernels.resources import clock, memory
-from remote_kernels.shell_text import RECEIVER
+from remote_kernels.shell_text import RECEIVER, WAITS
 
 # Reasons of squeue(1) that no waiting takes away; the "Requested partition configuration not
 # available now" of srun is the first of them.
@@ -101,6 +101,12 @@ class Slurm(Scheduler):
             *words(options.launch_args or "", "--remote-launch-args"),
             *(f"--job-name={name}", "--pty", "/bin/sh", "-c", RECEIVER),
         ]
+
+    @classmethod
+    def step_command(cls, job: str, node: str) -> list[str]:
+        """Argv of an srun that joins the job; see :meth:`Scheduler.step_command`."""
+        where = [f"--jobid={job}", f"--nodelist={node.partition('.')[0]}", "-N1", "-n1"]
+        return ["srun", "-u", *where, "/bin/sh", "-c", WAITS]
 
     @classmethod
     def look(cls, name: str) -> str:

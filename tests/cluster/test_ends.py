@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bed import wait_until
 from contract import FOR_EVER
-from frontend import Kernel, add_kernel, assert_block, log_text
+from frontend import (
+    FLOOD,
+    Kernel,
+    add_kernel,
+    assert_block,
+    failing,
+    flood,
+    log_text,
+    run_and_disturb,
+)
 from queues import Queue
+from remote_kernels.keeper import SILENCE
 
 
 def test_a_job_that_is_cancelled(queue: Queue, kernel: Kernel) -> None:
@@ -32,12 +44,29 @@ def test_a_job_whose_time_is_up(queue: Queue, tmp_path: Path) -> None:
         assert queue.kind.time_is_up_words in kernel.stderr()
 
 
-def test_the_login_hosts_session_is_lost(queue: Queue, kernel: Kernel) -> None:
-    (job,) = queue.jobs()
-    queue.lose_session()
-    assert kernel.launcher_status(timeout=10) == 27
-    assert f"job {queue.id_of(job)} may run on until its own end" in kernel.stderr()
+def test_the_login_hosts_session_is_lost(queue: Queue, tmp_path: Path) -> None:
+    with Kernel(add_kernel(queue.site(node="n1")), tmp_path) as kernel:
+        kernel.run("precious = 42")
+        code = "import time\nfor n in range(40):\n    print(n, flush=True)\n    time.sleep(0.1)"
+        printed = run_and_disturb(kernel, code, [(10, queue.lose_session)])
+        assert printed.split() == [str(n) for n in range(40)]
+        wait_until(lambda: "back at" in log_text(), 20, "the line")
+        cuts = [(mb << 20, queue.lose_session) for mb in (1, 3, 6, 10, 14)]
+        assert run_and_disturb(kernel, FLOOD.format(mb=16), cuts) == flood(16)
+        assert kernel.value("precious") == 42
+        assert len(queue.jobs()) == 1
     queue.wait_empty()
+
+
+@pytest.mark.timeout(240)
+def test_the_login_host_is_started_anew(queue: Queue, kernel: Kernel, tmp_path: Path) -> None:
+    queue.bed.login.run(["pkill", "-KILL", "-u", queue.kind.user])
+    assert kernel.launcher_status(timeout=30) == 27
+    assert "the kernel is not there any more" in kernel.stderr()
+    # Not every scheduler notices; the keeper on the node does when nobody speaks any more.
+    wait_until(lambda: not queue.jobs(), SILENCE + 30, "the job's end")
+    # What a keeper could not remove goes with the next one's start.
+    failing(add_kernel(queue.site("--queue=nosuch")), tmp_path)
     home = f"/home/{queue.kind.user}"
     wait_until(
         lambda: not [path for path in queue.bed.n1.files(home) if "rik_kernel" in path],

@@ -12,6 +12,7 @@ import pytest
 
 from bed import Bed, Slurm, wait_until
 from bed.plan import MEMORY
+from contract import FOR_EVER
 from frontend import IPYKERNEL, Kernel, Site, add_kernel, failing, log_text
 from queues import Queue, param
 
@@ -39,7 +40,7 @@ def test_one_login_to_each_machine(queue: Queue, tmp_path: Path) -> None:
     with Kernel(add_kernel(queue.site(node="n1")), tmp_path) as kernel:
         assert kernel.value("6 * 7") == 42
         assert (queue.bed.gw1.logins(), queue.bed.login.logins()) == (["gina"], ["ada"])
-        assert queue.bed.n1.logins() == ["ada"]
+        assert queue.bed.n1.logins() == []
 
 
 def test_a_home_on_each_machine(queue: Queue, tmp_path: Path) -> None:
@@ -104,11 +105,28 @@ def test_a_node_that_falls_silent(queue: Queue, kernel: Kernel) -> None:
     wait_until(lambda: not queue.bed.n1.processes("ada"), 130, "the end of our login")
 
 
-def test_the_ssh_to_the_node_is_lost(queue: Queue, kernel: Kernel) -> None:
-    queue.bed.n1.run(["pkill", "-KILL", "-f", "sshd: ada"])
-    assert kernel.launcher_status(timeout=15) == 31
-    sentence = "the ssh to the node n1, which carries the kernel's sockets, was closed"
-    assert f"remote-kernels: {sentence}.\n" in kernel.stderr()
+# --- without a keeper ---------------------------------------------------------------------------
+
+
+def test_by_forwards(queue: Queue, tmp_path: Path) -> None:
+    spec = add_kernel(queue.site("--channel=forward", node="n1"))
+    with Kernel(spec, tmp_path) as kernel:
+        assert kernel.value("__import__('platform').node()") == "n1"
+        assert queue.bed.n1.logins() == ["ada"]
+        (before,) = queue.jobs()
+        kernel.restart()
+        assert kernel.value("6 * 7") == 42
+        assert [job.id for job in queue.jobs()] == [before.id]
+    queue.wait_empty()
+
+
+def test_the_ssh_to_the_node_is_lost(queue: Queue, tmp_path: Path) -> None:
+    with Kernel(add_kernel(queue.site("--channel=forward", node="n1")), tmp_path) as kernel:
+        kernel.begin(FOR_EVER)
+        queue.bed.n1.run(["pkill", "-KILL", "-f", "sshd: ada"])
+        assert kernel.launcher_status(timeout=15) == 31
+        sentence = "the ssh to the node n1, which carries the kernel's sockets, was closed"
+        assert f"remote-kernels: {sentence}.\n" in kernel.stderr()
     queue.wait_empty()
 
 
@@ -218,9 +236,9 @@ def test_from_within_a_job(queue: Queue, own_jupyter: dict[str, str]) -> None:
 # --- a node that lets nobody in -----------------------------------------------------------------
 
 
-def test_a_node_without_sshd(queue: Queue, tmp_path: Path) -> None:
+def test_forwards_to_a_node_without_sshd(queue: Queue, tmp_path: Path) -> None:
     queue.bed.n1.stop_sshd()
-    spec = add_kernel(queue.site(node="n1"))
+    spec = add_kernel(queue.site("--channel=forward", node="n1"))
     status, stderr = failing(spec, tmp_path)
     assert status == 31
     sentence = "the ssh to the node n1, which carries the kernel's sockets, is refused"
@@ -229,7 +247,6 @@ def test_a_node_without_sshd(queue: Queue, tmp_path: Path) -> None:
     queue.wait_empty()
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="sockets go by an ssh to the node")
 def test_a_kernel_on_a_node_without_sshd(queue: Queue, tmp_path: Path) -> None:
     queue.bed.n1.stop_sshd()
     with Kernel(add_kernel(queue.site(node="n1")), tmp_path) as kernel:

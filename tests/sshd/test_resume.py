@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,18 +11,10 @@ from pathlib import Path
 import pytest
 
 from bed import Bed, wait_until
-from frontend import Kernel, Site, add_kernel, log_text
+from frontend import FLOOD, Kernel, Site, Steps, add_kernel, flood, log_text, run_and_disturb
 from remote_kernels.private_directory import PrivateDirectory
 
 pytestmark = [pytest.mark.usefixtures("nothing_remains", "jupyter")]
-
-# Text of which no two parts are alike.
-FLOOD = "import sys\nfor n in range({mb} * 16): sys.stdout.write('%08d' % n * 8192)"
-
-
-def flood(mb: int) -> str:
-    """What FLOOD prints."""
-    return "".join(f"{n:08}" * 8192 for n in range(mb * 16))
 
 
 @pytest.fixture
@@ -41,32 +31,6 @@ def said(text: str, times: int = 1, seconds: float = 20) -> None:
 def kill_sshd(bed: Bed) -> None:
     """End all of ada's sessions, and no more."""
     bed.far.run(["pkill", "-KILL", "-u", "ada", "sshd"], check=False)
-
-
-Steps = list[tuple[int, Callable[[], object]]]
-
-
-def run_and_disturb(kernel: Kernel, code: str, steps: Steps) -> str:
-    """Run a cell; what it printed. Each step is made when so much of that has arrived."""
-    message_id = kernel.client.execute(code)
-    parts: list[str] = []
-    arrived = 0
-    while True:
-        try:
-            message = kernel.client.get_iopub_msg(timeout=60)
-        except queue.Empty:
-            raise AssertionError(f"nothing came after {arrived} characters") from None
-        if message["parent_header"].get("msg_id") != message_id:
-            continue
-        if message["msg_type"] == "stream":
-            parts.append(message["content"]["text"])
-            arrived += len(parts[-1])
-        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-            assert not steps
-            assert kernel.reply_to(message_id)["status"] == "ok"
-            return "".join(parts)
-        while steps and arrived >= steps[0][0]:
-            steps.pop(0)[1]()
 
 
 def test_a_killed_sshd(kernel: Kernel, bed: Bed, site: Site) -> None:

@@ -18,8 +18,9 @@ import pytest
 from bed.waiting import wait_until
 from remote_kernels.carrier import Line, Loop
 from remote_kernels.channel import Channel, Stream
-from remote_kernels.keeper import FIRST_SOCKET, MESSAGES, OUTPUT, SOCKETS, Order
+from remote_kernels.keeper import FIRST_SOCKET, MESSAGES, OUTPUT
 from remote_kernels.keeper_text import attachment, start_of_keeper
+from remote_kernels.kernel_keeper import SOCKETS, KernelOrder
 from remote_kernels.shell_text import BOOTSTRAP
 
 MARK = "@rk-test"
@@ -89,8 +90,9 @@ class Near:
             "lease": 30.0,
             "spool": 1 << 20,
             "stays_near": False,
+            "on_terminal": False,
         }
-        self.order = Order(**{**values, **changes})
+        self.order = KernelOrder(**{**values, **changes})
         self.loop = Loop()
         self.channel = Channel(TOKEN)
         self.arrived: dict[int, bytearray] = {}

@@ -18,7 +18,7 @@ from remote_kernels import __version__
 from remote_kernels.cli.manage import manage as manage_command
 from remote_kernels.cli.params import spelled_out
 from remote_kernels.options import KernelOptions
-from remote_kernels.shell_text import RECEIVER, receiver_command
+from remote_kernels.shell_text import BOOTSTRAP, RECEIVER, receiver_command
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -322,8 +322,8 @@ def test_dry_run_of_a_job(manage: Run, kernels: Path) -> None:
     data = json.loads(manage(*SLURM, *words, "--json").stdout)
     assert data["kernel_json"]["display_name"] == "SLURM Python 3 (via gate me@login:2222)"
     assert data["command"][:3] == ["ssh", "-F", "PRIVATE_DIRECTORY/ssh_config"]
-    way = ["-tt", "-J", "gate", "-p", "2222", "-l", "me", "--", "login"]
-    assert data["command"][-10:] == [*way, receiver_command()]
+    way = ["-T", "-J", "gate", "-p", "2222", "-l", "me", "--", "login"]
+    assert data["command"][-10:] == [*way, BOOTSTRAP]
     assert data["job_command"] == [
         *("SLURM_OVERLAP=1", "srun", "--time=1:30:00", "--mem=16G", "--gres=gpu:1"),
         *("--partition=big one", "-C", "a b", "--job-name=Python-3-TOKEN", "--pty"),
@@ -338,6 +338,11 @@ def test_dry_run_of_a_job(manage: Run, kernels: Path) -> None:
 
 def test_dry_run_of_a_job_from_the_login_host_itself(manage: Run) -> None:
     data = json.loads(manage(*SLURM, "--dry-run", "--json").stdout)
+    assert data["command"] == ["/bin/sh", "-c", BOOTSTRAP]
+
+
+def test_dry_run_of_a_job_without_a_keeper(manage: Run) -> None:
+    data = json.loads(manage(*SLURM, "--channel=forward", "--dry-run", "--json").stdout)
     assert data["command"] == ["/bin/sh", "-c", receiver_command()]
 
 

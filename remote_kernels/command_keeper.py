@@ -1,0 +1,198 @@
+"""The keeper of a command that needs a terminal: a scheduler's, on the login host.
+
+The command's terminal is the channel's second stream, in both directions. When the keeper ends,
+however that happens, the terminal goes away, and the command has to know what that means. Python
+3.6, the standard library alone; see :mod:`~remote_kernels.keeper`.
+"""
+
+import os
+import pty
+import signal
+import socket
+import tty
+
+from remote_kernels.carrier import Connection
+from remote_kernels.keeper import BEAT, OUTPUT, Keeper, Order, fresh_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: The rank of the terminal, and of other commands' streams.
+TERMINAL_RANK = 1
+# For a kernel in the command's job, and for a command whose terminal has gone away.
+_KERNEL_PATIENCE, _END_PATIENCE = 4.0, 5.0
+
+#: What the receiver on a terminal says when it waits for a program.
+READY = b"@rk-ready"
+
+
+class CommandOrder(Order):
+    """What the keeper of a command is to do.
+
+    Attributes:
+        command: its argv.
+    """
+
+    def __init__(
+        self,
+        command: "Sequence[str]",
+        *,
+        mark: str,
+        token: bytes,
+        checked: bool,
+        lease: "float | None",
+        stays_near: bool,
+        on_terminal: bool,
+    ) -> None:
+        super().__init__(mark, token, checked, lease, stays_near, on_terminal)
+        self.command = command
+
+
+class CommandKeeper(Keeper):
+    """A command, and its terminal."""
+
+    def __init__(self, order: CommandOrder, guard: int) -> None:
+        """Prepare; see :class:`Keeper`."""
+        super().__init__(order, guard)
+        self._command = order.command
+        self._mark = order.mark
+        self._stream = self.channel.open(OUTPUT, TERMINAL_RANK)
+        self._pid = 0
+        self._others: set[int] = set()
+        self._received = 0
+        self._status: int | None = None
+        self._pty = -1
+        self._has_kernel = self._is_finishing = False
+
+    def begin(self) -> None:
+        """Start the command."""
+        self._pid, self._pty = pty.fork()
+        if self._pid == 0:
+            # It changes nothing of what goes through it.
+            tty.setraw(0)
+            _become(self._command)
+        self._connection = Connection(self.loop, self._pty, self._stream, self._on_terminal_end)
+
+        self.loop.after(BEAT, self._beat)
+
+    def _beat(self) -> None:
+        """Let the kernel's keeper know that the job is held, while the launcher says nothing."""
+        received, self._received = self._received, self._stream.received
+        if self._has_kernel and self._pty >= 0 and received == self._received:
+            try:
+                os.write(self._pty, b"\n")
+            except BlockingIOError:
+                # Somebody has said more than that.
+                pass
+        self.loop.after(BEAT, self._beat)
+
+    def _on_terminal_end(self) -> None:
+        self._pty = -1
+
+    def on_words(self, words: "list[str]") -> None:
+        """Take what the launcher says."""
+        if words[:1] == ["KERNEL"]:
+            self._has_kernel = words[1] == "YES"
+        elif words[:1] == ["RUN"]:
+            self._run(int(words[1]), bytes.fromhex(words[2]).split(b"\0"))
+        else:
+            super().on_words(words)
+
+    def before_waiting(self) -> None:
+        """Say how the command has ended, once all that it has printed is on its way."""
+        if self._status is not None and self._pty < 0 and not self.told_end:
+            self.told_end = True
+            self.tell("EXIT", str(self._status))
+
+    def _run(self, number: int, command: "list[bytes]") -> None:
+        """Run another command, whose input and output are a stream."""
+        near, far = socket.socketpair()
+        stream = self.channel.open(number, TERMINAL_RANK)
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            for standard in (0, 1, 2):
+                os.dup2(far.fileno(), standard)
+            _become(command)
+        far.close()
+        self._others.add(pid)
+        Connection(self.loop, near.detach(), stream, lambda: None)
+
+    def on_child(self) -> None:
+        """Learn whether the command has ended."""
+        for other in list(self._others):
+            if os.waitpid(other, os.WNOHANG)[0]:
+                self._others.discard(other)
+        if self._pid and self._status is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+                self._status = 128 + signum if signum else os.WEXITSTATUS(status)
+
+    def on_sigterm(self) -> None:
+        """End the command."""
+        self.finish()
+
+    def finish(self) -> None:
+        """Close the terminal, and be over when the command has ended of that."""
+        if self._is_finishing:
+            return
+        self._is_finishing = True
+        if self._has_kernel and self._connection.release() >= 0:
+            # Where the command takes the whole job with it, the keeper there could not clean up.
+            os.write(self._pty, f"\n{self._mark} END\n".encode())
+            self._printed = b""
+            self.loop.watch(self._pty, self._await_receiver)
+            self.loop.after(_KERNEL_PATIENCE, self._hang_up)
+        else:
+            self._connection.close()
+            self._pty = -1
+            self._await_end()
+
+    def _await_receiver(self) -> None:
+        """Wait for the receiver on the node, which the kernel's keeper has left."""
+        try:
+            data = os.read(self._pty, 1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._printed = (self._printed + data)[-len(READY) - len(data) :]
+        if not data or READY in self._printed:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._pty >= 0:
+            self.loop.watch(self._pty)
+            os.close(self._pty)
+            self._pty = -1
+            self._await_end()
+
+    def _await_end(self) -> None:
+        self.loop.before_waiting.append(self._look_for_end)
+        self.loop.after(_END_PATIENCE, self._end)
+
+    def _look_for_end(self) -> None:
+        if self._status is not None:
+            self._end()
+
+    def _end(self) -> None:
+        self.over = True
+
+    def clean_up(self) -> None:
+        """The terminal ends with this process, and so do the other commands."""
+        for other in self._others:
+            os.kill(other, signal.SIGTERM)
+
+
+def _become(command: "Sequence[str | bytes]") -> None:
+    """In the child: run a command."""
+    fresh_signals()
+    os.umask(0o077)
+    os.closerange(3, 1024)
+    try:
+        os.execvp(command[0], list(command))
+    except OSError as error:
+        os.write(2, f"{command[0]!a}: {error.strerror}\n".encode())
+        os._exit(127)

@@ -1,0 +1,583 @@
+"""The keeper of a kernel.
+
+It starts the kernel in the user's login shell, carries its sockets over the channel, passes signals
+on, says how the kernel ended, and removes what both have left. Python 3.6, the standard library
+alone; see :mod:`~remote_kernels.keeper`.
+"""
+
+import errno
+import os
+import signal
+import socket
+import time
+
+from remote_kernels.carrier import Connection
+from remote_kernels.channel import Stream
+from remote_kernels.keeper import (
+    CONNECT_PATIENCE,
+    OUTPUT,
+    Keeper,
+    Order,
+    fresh_signals,
+    needs_no_quotes,
+    to_null,
+)
+from remote_kernels.spool import FileSpool, Room
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    #: Text in which a field stands as a list of one name: a port's, "path", "ip" or "transport".
+    Parts = Sequence[str | list[str]]
+    #: A path, or IP and port.
+    Address = str | tuple[str, int]
+
+#: The kernel's sockets in the order of their urgency.
+SOCKETS = ("control_port", "stdin_port", "shell_port", "hb_port", "iopub_port")
+#: The ranks of their streams, which are more urgent than what the kernel prints.
+SOCKETS_RANK = 1
+OUTPUT_RANK = SOCKETS_RANK + len(SOCKETS)
+
+# Of all the room that spools have, what may be used when a paused kernel goes on.
+_GOES_ON = 0.75
+# For a kernel that is to end: after SIGTERM, and after SIGKILL.
+_END_PATIENCE = 1.5
+_LOOK_AGAIN = 0.1
+# While the kernel starts.
+_LISTENS_YET = 0.01
+
+
+class KernelOrder(Order):
+    """What the keeper of a kernel is to do.
+
+    Attributes:
+        file: what the connection file is to hold.
+        file_name: its name.
+        texts: for sh, fish and csh: what the login shell is to run.
+        shell: argv of the shell that runs it with -c; empty: the login shell.
+        workdir: a directory that has to exist.
+        near_directory: entered if no workdir is given and it exists.
+        transport: "ipc" or "tcp".
+        ip: of the kernel's sockets; empty: chosen here.
+        ports: that the kernel takes, in the order of SOCKETS; empty: chosen here.
+        unset: variables that the kernel must not have.
+        job_variable: holds the id of the job in which this runs; empty for none.
+        spool: bytes of output that wait for a launcher that was lost.
+    """
+
+    def __init__(
+        self,
+        file: "Parts",
+        file_name: str,
+        texts: "dict[str, Parts]",
+        shell: "Sequence[str]",
+        workdir: str,
+        near_directory: str,
+        transport: str,
+        ip: str,
+        ports: "Sequence[int]",
+        unset: "Sequence[str]",
+        job_variable: str,
+        spool: int,
+        *,
+        mark: str,
+        token: bytes,
+        checked: bool,
+        lease: "float | None",
+        stays_near: bool,
+        on_terminal: bool,
+    ) -> None:
+        super().__init__(mark, token, checked, lease, stays_near, on_terminal)
+        self.file = file
+        self.file_name = file_name
+        self.texts = texts
+        self.shell = shell
+        self.workdir = workdir
+        self.near_directory = near_directory
+        self.transport = transport
+        self.ip = ip
+        self.ports = ports
+        self.unset = unset
+        self.job_variable = job_variable
+        self.spool = spool
+        self.stays_near = stays_near
+
+
+class StartError(Exception):
+    """The kernel cannot be started: WORKDIR, FILE or PORTS, and a sentence."""
+
+
+class Kernel:
+    """The kernel's process and what belongs to it.
+
+    Attributes:
+        group: its process group; 0 before it was started.
+        status: as a shell tells how it ended; None while it runs.
+        out_of_memory: it was killed, and Linux has killed something for want of memory.
+        is_paused: it was stopped for want of room.
+        output: descriptor of what it prints; -1 after all has come.
+        file: path of its connection file.
+        addresses: where its sockets listen, in the order of SOCKETS.
+    """
+
+    def __init__(self, order: KernelOrder, directory: str) -> None:
+        """Prepare to start it.
+
+        Args:
+            order: what is to be done.
+            directory: private, for its sockets.
+        """
+        self._order = order
+        self._directory = directory
+        self._text = self._dialect = ""
+        self._kills = 0
+        self.group = 0
+        self.status: int | None = None
+        self.out_of_memory = False
+        self.output = -1
+        self.is_paused = False
+        self.file = ""
+        self.ports: Sequence[int] = ()
+        self.addresses: list[Address] = []
+
+    def place(self) -> None:
+        """Enter the working directory, choose the sockets, and write the connection file.
+
+        Raises:
+            StartError: that cannot be done.
+        """
+        self._enter()
+        self._choose_addresses()
+        name = self._order.file_name
+        if os.access(".", os.W_OK):
+            # The kernel command names the file in its own quotes.
+            directory = os.getcwd() if needs_no_quotes(os.getcwd()) else "."
+        else:
+            directory = self._directory
+        path = os.path.join(directory, name)
+        self._fields = {
+            "path": path,
+            "ip": self._ip,
+            "transport": self._order.transport,
+            **{name: str(port) for name, port in zip(SOCKETS, self.ports)},
+        }
+        self._text = self._filled(self._order.file)
+        self.file = os.path.join(os.getcwd() if directory == "." else directory, name)
+        try:
+            _write_private(path, self._text)
+        except OSError as error:
+            raise StartError("FILE", f"{path}: {error.strerror}") from None
+
+    def _enter(self) -> None:
+        workdir = self._order.workdir
+        if workdir:
+            try:
+                os.chdir(os.path.expanduser(workdir) if _is_of_home(workdir) else workdir)
+            except OSError as error:
+                raise StartError("WORKDIR", f"{workdir}: {error.strerror}") from None
+            return
+        for directory in (self._order.near_directory, os.path.expanduser("~")):
+            try:
+                os.chdir(directory)
+                return
+            except OSError:
+                continue
+        os.chdir("/")
+
+    def _choose_addresses(self) -> None:
+        if self._order.transport == "ipc":
+            self._ip = self._order.ip or os.path.join(self._directory, "kernel")
+            self.ports = self._order.ports or range(1, 1 + len(SOCKETS))
+            self.addresses = [f"{self._ip}-{port}" for port in self.ports]
+            return
+        self._ip = self._order.ip or "127.0.0.1"
+        self.ports = self._order.ports or _free_ports(len(SOCKETS))
+        self.addresses = [(self._ip, port) for port in self.ports]
+
+    def _filled(self, parts: "Parts") -> str:
+        return "".join(x if isinstance(x, str) else self._fields[x[0]] for x in parts)
+
+    def start(self) -> None:
+        """Start it in the login shell, in a session of its own."""
+        shell = list(self._order.shell) or _login_shell()
+        name = os.path.basename(shell[0])
+        self._dialect = {"fish": "fish", "csh": "csh", "tcsh": "csh"}.get(name, "sh")
+        argv = [*shell, "-c", self._filled(self._order.texts[self._dialect])]
+        unset = {*self._order.unset, "JPY_PARENT_PID", "JPY_INTERRUPT_EVENT", "JPY_SESSION_NAME"}
+        env = {n: value for n, value in os.environ.items() if n not in unset}
+        env.setdefault("TERM", "dumb")
+        self._kills = _memory_kills()
+        self.output, theirs = os.pipe()
+        self.group = os.fork()
+        if self.group == 0:
+            _become(argv, env, theirs)
+        os.close(theirs)
+
+    def pause(self) -> bool:
+        """Stop it for a while; whether it was running."""
+        was_running = not self.is_paused and self.status is None and self.group > 0
+        if was_running:
+            self.signal(signal.SIGSTOP)
+            self.is_paused = True
+        return was_running
+
+    def go_on(self) -> bool:
+        """Let it run again; whether it was paused."""
+        was_paused, self.is_paused = self.is_paused, False
+        if was_paused:
+            self.signal(signal.SIGCONT)
+        return was_paused
+
+    def signal(self, signum: int) -> None:
+        """Send a signal to it and all that it has started."""
+        if self.group:
+            try:
+                os.killpg(self.group, signum)
+            except OSError:
+                # It has ended, or not begun.
+                pass
+
+    @property
+    def lives(self) -> bool:
+        """Whether anything of its process group is there."""
+        if not self.group:
+            return False
+        try:
+            os.killpg(self.group, 0)
+        except OSError as error:
+            return error.errno == errno.EPERM
+        return True
+
+    def reap(self) -> None:
+        """Learn how its shell ended, if it has."""
+        if self.status is not None or not self.group:
+            return
+        pid, status = os.waitpid(self.group, os.WNOHANG)
+        if pid:
+            signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+            self.status = 128 + signum if signum else os.WEXITSTATUS(status)
+            if self._dialect == "csh" and self.status == 128 + signal.SIGINT:
+                # A csh ends so after an interrupt that the kernel survived; its traps are worse.
+                self.status = 0
+            self.out_of_memory = self.status == 137 and _memory_kills() != self._kills
+            self.remove_file()
+
+    def remove_file(self) -> None:
+        """Remove the connection file, unless a kernel that was started anew has its own there."""
+        try:
+            with open(self.file, encoding="utf-8", errors="surrogateescape") as file:
+                if file.read() != self._text:
+                    return
+            os.unlink(self.file)
+        except OSError:
+            # Somebody else has.
+            pass
+
+
+class KernelKeeper(Keeper):
+    """A kernel, and what is between it and the channel."""
+
+    def __init__(self, order: KernelOrder, guard: int) -> None:
+        """Prepare; see :class:`Keeper`."""
+        super().__init__(order, guard)
+        self._job_variable = order.job_variable
+        self._room = Room(order.spool)
+        self._output = self.channel.open(OUTPUT, OUTPUT_RANK, self._spool())
+        self._kernel = Kernel(order, self.directory)
+        self._connections: dict[int, Connection | _Waiting] = {}
+        self._listening = [False] * len(SOCKETS)
+        self._started = time.monotonic()
+        self._ending = False
+
+    def _spool(self) -> FileSpool:
+        return FileSpool(self._room, self.directory)
+
+    def begin(self) -> None:
+        """Start the kernel."""
+        self.tell("HELLO", os.uname().nodename, os.environ.get(self._job_variable, ""))
+        try:
+            self._kernel.place()
+        except StartError as error:
+            what, sentence = error.args
+            self._output.write(sentence.encode("utf-8", "surrogateescape") + b"\n")
+            self.tell("FAIL", what)
+            self.told_end = True
+            self._output.end()
+            return
+        self.tell("COPY", self._kernel.file)
+        self._kernel.start()
+        self.tell("START", str(self._kernel.group), *map(str, self._kernel.ports))
+        self.tell_guard(str(self._kernel.group), self._kernel.file)
+        os.set_blocking(self._kernel.output, False)
+        self._watch_output()
+        self._look_for_sockets()
+
+    def on_child(self) -> None:
+        """Learn whether the kernel has ended."""
+        self._kernel.reap()
+
+    def clean_up(self) -> None:
+        """Leave nothing of the kernel."""
+        self._kernel.signal(signal.SIGKILL)
+        self._kernel.remove_file()
+
+    def on_words(self, words: "list[str]") -> None:
+        """Take what the launcher says."""
+        if words[:1] == ["OPEN"]:
+            self._open(int(words[1]), int(words[2]))
+        elif words == ["INT"]:
+            self._kernel.signal(signal.SIGINT)
+            self._kernel.go_on()
+        elif words == ["TERM"]:
+            self.on_sigterm()
+        else:
+            super().on_words(words)
+
+    def on_sigterm(self) -> None:
+        """Let the kernel end in order, and kill it if it does not."""
+        if not self._ending:
+            self._ending = True
+            self.loop.after(2 * _END_PATIENCE, self.finish)
+            self._kernel.signal(signal.SIGTERM)
+            self._kernel.go_on()
+            self.loop.after(_END_PATIENCE, lambda: self._kernel.signal(signal.SIGKILL))
+
+    def finish(self) -> None:
+        """End the kernel with all that it has left running, and then ourselves."""
+        self.on_sigterm()
+        deadline = time.monotonic() + 2 * _END_PATIENCE
+
+        def look() -> None:
+            self._kernel.reap()
+            if self._kernel.lives and time.monotonic() < deadline:
+                self.loop.after(_LOOK_AGAIN, look)
+            else:
+                self.over = True
+
+        look()
+
+    # --- the kernel -----------------------------------------------------------------------------
+
+    def before_waiting(self) -> None:
+        """Stop the kernel where there is no room, and notice its end."""
+        if self.loop.paused or self._output.full or self._kernel.is_paused:
+            self._pause_or_go_on()
+            self._watch_output()
+        if self._kernel.status is not None and not self.told_end:
+            self._tell_end()
+
+    def _pause_or_go_on(self) -> None:
+        """Stop a kernel whose output there is no room for: it might throw it away itself."""
+        streams = [self._output, *(c.stream for c in self._connections.values())]
+        if any(stream.full for stream in streams):
+            if self._kernel.pause():
+                self.tell("PAUSED")
+        elif self._room.used <= self._room.most * _GOES_ON and self._kernel.go_on():
+            self.tell("GOES", "ON")
+
+    def _watch_output(self) -> None:
+        if self._kernel.output >= 0:
+            read = None if self._output.full else self._take_output
+            self.loop.watch(self._kernel.output, read)
+
+    def _take_output(self) -> bool:
+        """Take some of what the kernel prints; whether there may be more."""
+        try:
+            data = os.read(self._kernel.output, 1 << 16)
+        except BlockingIOError:
+            return False
+        self._output.write(data)
+        if not data:
+            self._close_output()
+        return bool(data)
+
+    def _close_output(self) -> None:
+        self.loop.watch(self._kernel.output)
+        os.close(self._kernel.output)
+        self._kernel.output = -1
+        self._output.end()
+
+    def _tell_end(self) -> None:
+        # What it has left running may hold the other end.
+        while self._kernel.output >= 0 and not self._output.full and self._take_output():
+            pass
+        if self._kernel.output >= 0:
+            self._close_output()
+        self.told_end = True
+        self.tell("EXIT", str(self._kernel.status), "MEMORY" * self._kernel.out_of_memory)
+
+    def _look_for_sockets(self) -> None:
+        """While the kernel starts: see which of its sockets are there."""
+        if self.told_end:
+            return
+        for index, listens in enumerate(self._listening):
+            if not listens:
+                connected = _connected(self._kernel.addresses[index])
+                if connected is not None:
+                    connected.close()
+                    self._listening[index] = True
+        for connection in list(self._connections.values()):
+            if isinstance(connection, _Waiting) and self._listening[connection.index]:
+                self._connect(connection)
+        if all(self._listening):
+            self.tell("UP")
+            return
+        soon = time.monotonic() - self._started < 100 * _LISTENS_YET
+        self.loop.after(_LISTENS_YET if soon else 5 * _LISTENS_YET, self._look_for_sockets)
+
+    def _open(self, number: int, index: int) -> None:
+        """Carry a connection that somebody has made to one of the sockets."""
+        stream = self.channel.open(number, SOCKETS_RANK + index, self._spool())
+        waiting = _Waiting(stream, index)
+        self._connections[number] = waiting
+        if self._listening[index]:
+            self._connect(waiting)
+
+    def _connect(self, waiting: "_Waiting") -> None:
+        stream = waiting.stream
+        del self._connections[stream.number]
+        connected = _connected(self._kernel.addresses[waiting.index])
+        if connected is None or stream.peer_ended:
+            stream.cut()
+            return
+
+        def closed() -> None:
+            self._connections.pop(stream.number, None)
+
+        connection = Connection(self.loop, connected.detach(), stream, closed)
+        self._connections[stream.number] = connection
+        connection.deliver_first(waiting.data)
+
+
+class _Waiting:
+    """What arrives for a socket that is not there yet."""
+
+    def __init__(self, stream: Stream, index: int) -> None:
+        self.stream = stream
+        self.index = index
+        self.data = bytearray()
+        stream.receiver = self._keep
+
+    def _keep(self, data: memoryview) -> None:
+        self.data += data
+
+
+def _become(argv: "list[str]", env: "dict[str, str]", output: int) -> None:
+    """In the child: run the login shell."""
+    os.setsid()
+    fresh_signals()
+    to_null(0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.closerange(3, 1024)
+    try:
+        os.execvpe(argv[0], argv, env)
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+        os._exit(127)
+
+
+def _login_shell() -> "list[str]":
+    shell = os.environ.get("SHELL", "")
+    name = os.path.basename(shell)
+    if name in ("csh", "tcsh"):
+        # One that is given a command cannot be a login shell.
+        return [shell]
+    if name in ("bash", "zsh", "mksh", "dash", "sh", "ash", "fish") or name.startswith("ksh"):
+        return [shell, "-l", "-i"]
+    return ["/bin/sh", "-l", "-i"]
+
+
+def _is_of_home(path: str) -> bool:
+    return path == "~" or path.startswith("~/")
+
+
+def _write_private(path: str, text: str) -> None:
+    """Write a file that is ours alone; whoever takes the name in between is not written to."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(file, "w", encoding="utf-8", errors="surrogateescape") as writer:
+            writer.write(text)
+    except OSError:
+        os.unlink(path)
+        raise
+
+
+def _free_ports(count: int) -> "list[int]":
+    """So many ports in a row on which nobody listens.
+
+    They are of 15000 to 31999, below those that systems give out for outgoing connections. Since a
+    kernel listens some time after they were looked at, keepers that run at once begin at different
+    ones.
+
+    Raises:
+        StartError: there are none.
+    """
+    try:
+        space = int("".join(c for c in os.readlink("/proc/self/ns/pid") if c.isdigit()))
+    except OSError:
+        space = 0
+    places = 17000 // count
+    for attempt in range(places):
+        # 997 has no factor in common with 3400, so all are tried.
+        first = 15000 + (os.getpid() + space + 997 * attempt) % places * count
+        ports = list(range(first, first + count))
+        if all(map(_is_free, ports)):
+            return ports
+    raise StartError("PORTS", "all ports are taken")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _connected(address: "Address") -> "socket.socket | None":
+    """A connection to a socket of the kernel; None if nobody listens there."""
+    if isinstance(address, str):
+        connection = socket.socket(socket.AF_UNIX)
+    else:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        connection = socket.socket(family)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.settimeout(CONNECT_PATIENCE)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def _memory_kills() -> int:
+    """How often Linux has killed something of this job or session (cgroups(7), versions 2, 1)."""
+    kills = 0
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            for line in file:
+                _, kinds, group = line.rstrip("\n").split(":", 2)
+                if not kinds:
+                    kills += _kills_in("/sys/fs/cgroup", group, "memory.events")
+                elif "memory" in kinds.split(","):
+                    kills += _kills_in("/sys/fs/cgroup/memory", group, "memory.oom_control")
+    except (OSError, ValueError):
+        # No Linux, or not one that tells.
+        pass
+    return kills
+
+
+def _kills_in(root: str, group: str, name: str) -> int:
+    # In a container its own branch may stand for the whole tree.
+    while group and not os.access(f"{root}{group}/{name}", os.R_OK):
+        group = group[group.index("/", 1) :] if "/" in group[1:] else ""
+    with open(f"{root}{group}/{name}", encoding="utf-8") as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
