@@ -63,10 +63,11 @@ class CommandKeeper(Keeper):
         self._received = 0
         self._status: int | None = None
         self._pty = -1
-        self._has_kernel = self._is_finishing = False
+        self._has_kernel = self._is_finishing = self._has_hung_up = False
 
     def begin(self) -> None:
         """Start the command."""
+        self.tell("HELLO", os.uname().nodename)
         self._pid, self._pty = pty.fork()
         if self._pid == 0:
             # It changes nothing of what goes through it.
@@ -129,6 +130,7 @@ class CommandKeeper(Keeper):
             if pid:
                 signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
                 self._status = 128 + signum if signum else os.WEXITSTATUS(status)
+                self._look_for_end()
 
     def on_sigterm(self) -> None:
         """End the command."""
@@ -170,11 +172,12 @@ class CommandKeeper(Keeper):
             self._await_end()
 
     def _await_end(self) -> None:
-        self.loop.before_waiting.append(self._look_for_end)
+        self._has_hung_up = True
+        self._look_for_end()
         self.loop.after(_END_PATIENCE, self._end)
 
     def _look_for_end(self) -> None:
-        if self._status is not None:
+        if self._status is not None and self._has_hung_up:
             self._end()
 
     def _end(self) -> None:

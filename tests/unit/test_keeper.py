@@ -16,12 +16,14 @@ from typing import Any
 import pytest
 
 from bed.waiting import wait_until
+from remote_kernels import command_keeper
 from remote_kernels.carrier import Line, Loop
 from remote_kernels.channel import Channel, Stream
+from remote_kernels.command_keeper import CommandOrder
 from remote_kernels.keeper import FIRST_SOCKET, MESSAGES, OUTPUT
 from remote_kernels.keeper_text import attachment, start_of_keeper
 from remote_kernels.kernel_keeper import SOCKETS, KernelOrder
-from remote_kernels.shell_text import BOOTSTRAP
+from remote_kernels.shell_text import BOOTSTRAP, READY
 
 MARK = "@rk-test"
 TOKEN = b"0123456789abcdef"
@@ -276,3 +278,81 @@ def test_a_lost_line_is_waited_for_and_a_closed_one_not_for_long(one: Near) -> N
     one.line.close()
     one.socket.close()
     wait_until(lambda: not runs(kernel), 10, "the kernel's end")
+
+
+# --- of a command ---------------------------------------------------------------------------------
+
+
+def command(text: str) -> CommandOrder:
+    """The order for a program of sh, in place of a kernel's."""
+    return CommandOrder(
+        ["/bin/sh", "-c", text],
+        mark=MARK,
+        token=TOKEN,
+        checked=False,
+        lease=30.0,
+        stays_near=False,
+        on_terminal=False,
+    )
+
+
+def test_the_life_of_a_command(near: Near) -> None:
+    near.session(start_of_keeper(command("tty; echo $$; exec cat")))
+    near.heard(f"HELLO {os.uname().nodename}")
+    near.until(lambda: near.arrived[OUTPUT].count(b"\n") == 2, "the command's words")
+    terminal, pid = near.arrived[OUTPUT].decode().split()
+    assert terminal.startswith("/dev/")
+    blob = bytes(range(256)) + os.urandom(1 << 20)
+    near.output.write(blob)
+    near.until(lambda: near.arrived[OUTPUT].endswith(blob), "all of it")
+    near.tell("RUN", str(FIRST_SOCKET), b"cat\0-u".hex())
+    beside = near.open(FIRST_SOCKET)
+    beside.write(blob)
+    near.until(lambda: near.arrived[FIRST_SOCKET] == blob, "the same beside it")
+    near.tell("END")
+    near.until(lambda: near.ended, "the end")
+    wait_until(lambda: not runs(int(pid)), 10, "the command's end")
+
+
+def test_how_a_command_has_ended(one: Near) -> None:
+    one.session(start_of_keeper(command("echo last words; exit 3")))
+    one.heard("EXIT 3")
+    assert one.arrived[OUTPUT] == b"last words\n"
+    one.tell("END")
+    one.until(lambda: one.ended, "the end")
+
+
+def test_a_commands_terminal_goes_with_its_keeper(one: Near) -> None:
+    one.session(start_of_keeper(command("echo $PPID $$; exec cat")))
+    one.until(lambda: one.arrived[OUTPUT].endswith(b"\n"), "the command")
+    keeper, pid = map(int, one.arrived[OUTPUT].split())
+    os.kill(keeper, signal.SIGKILL)
+    wait_until(lambda: not runs(pid), 10, "the command's end")
+
+
+def test_a_kernel_is_told_before_its_terminal_goes(one: Near) -> None:
+    one.session(start_of_keeper(command(f"read -r nothing; read -r word; echo {READY}; cat")))
+    one.tell("KERNEL", "YES")
+    one.tell("END")
+    one.until(lambda: one.ended, "the end")
+    assert READY.encode() == command_keeper.READY
+
+
+def test_what_a_killed_keeper_has_left_goes_with_the_next(one: Near, tmp_path: Path) -> None:
+    directory = Path(one.session(start_of_keeper(one.order)).split()[2]).parent
+    one.heard("UP")
+    one.heard("I am", OUTPUT)
+    kernel = int(one.arrived[OUTPUT].split()[-1])
+    keeper = int(Path(f"/proc/{kernel}/stat").read_text().rpartition(")")[2].split()[1])
+    guard = int(Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[1])
+    for pid in (guard, keeper, kernel):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not runs(keeper), 10, "the keeper's end")
+    assert directory.exists()
+    two = Near(tmp_path, "/usr/bin")
+    two.session(start_of_keeper(two.order))
+    two.heard("UP")
+    assert not directory.exists()
+    two.tell("END")
+    two.until(lambda: two.ended, "the end")
+    two.close()
