@@ -126,6 +126,11 @@ class Allocation:
         self.asked = self.on_node = True
         self.on_job_id(job)
 
+    @property
+    def cancel_command(self) -> str:
+        """The sh command that cancels the job."""
+        return self._script.cancel
+
     def step_program(self, node: str) -> str:
         """The program of sh that enters the job beside its terminal; empty where there is none."""
         command = self.job and self.interface.step_command(self.job.id, node)

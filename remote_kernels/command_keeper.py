@@ -95,6 +95,8 @@ class CommandKeeper(Keeper):
         """Take what the launcher says."""
         if words[:1] == ["KERNEL"]:
             self._has_kernel = words[1] == "YES"
+        elif words[:1] == ["FORGET"]:
+            _forget(bytes.fromhex(words[1]))
         elif words[:1] == ["RUN"]:
             self._run(int(words[1]), bytes.fromhex(words[2]).split(b"\0"))
         else:
@@ -187,6 +189,15 @@ class CommandKeeper(Keeper):
         """The terminal ends with this process, and so do the other commands."""
         for other in self._others:
             os.kill(other, signal.SIGTERM)
+
+
+def _forget(path: bytes) -> None:
+    """Remove a connection file that a keeper has left in a home which its node and we share."""
+    try:
+        os.unlink(path)
+    except OSError:
+        # It was removed, or this is another home.
+        pass
 
 
 def _become(command: "Sequence[str | bytes]") -> None:

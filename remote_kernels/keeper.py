@@ -30,10 +30,14 @@ MESSAGES, OUTPUT, FIRST_SOCKET = 0, 1, 2
 MESSAGES_RANK = 0
 #: Seconds that something is kept whose launcher has closed the line instead of losing it.
 CLOSED_LEASE = 6.0
+#: In the private directory, leads to what lies outside and has to go with it.
+FILE_LINK = "file"
 #: Seconds that a socket on the same host may take.
 CONNECT_PATIENCE = 1.0
 #: Seconds between two looks whether a job's terminal is alive, and how long it may be silent.
 BEAT, SILENCE = 20.0, 75.0
+# A scheduler does not kill all at the same moment.
+_LEADER_ENDS_TOO = 0.3
 # Whether the sshd of a closed session lives on shows in less.
 _SSHD_ENDS_TOO = 1.0
 
@@ -152,6 +156,7 @@ class Keeper:
             self._watch_signals()
             self._listen()
             if self._order.on_terminal:
+                self.loop.watch(self._guard, self._on_guard_end)
                 self._look_for_silence()
             self.begin()
             self.loop.before_waiting.insert(0, self.before_waiting)
@@ -162,6 +167,9 @@ class Keeper:
                     self._line_ended()
         finally:
             self.clean_up()
+            if self._terminal is not None:
+                # The receiver may read from what is the same open file.
+                os.set_blocking(self._terminal[0], True)
             _remove(self.directory)
             self.tell_guard("DONE")
 
@@ -194,9 +202,15 @@ class Keeper:
         """We were told to end."""
         raise NotImplementedError
 
+    def on_silence(self) -> None:
+        """Nobody holds the job any more in which this runs."""
+
     def finish(self) -> None:
         """End what is held, and be over then."""
         raise NotImplementedError
+
+    def remove_files(self) -> None:
+        """Remove what lies outside the private directory."""
 
     def clean_up(self) -> None:
         """Leave nothing of it."""
@@ -321,15 +335,28 @@ class Keeper:
         """
         line_heard_at = self._line.heard_at if self._line is not None else 0.0
         if time.monotonic() - max(self._heard_at, line_heard_at) > SILENCE:
+            self.on_silence()
             # The receiver ends of it, and the job with that.
             os.kill(self._leader, signal.SIGTERM)
             self.finish()
         else:
             self.loop.after(BEAT, self._look_for_silence)
 
+    def _on_guard_end(self) -> None:
+        """Some schedulers kill what has the terminal, and then wait for us to leave it."""
+        self.loop.watch(self._guard)
+        self.loop.after(_LEADER_ENDS_TOO, self._look_after_leader)
+
+    def _look_after_leader(self) -> None:
+        if not _runs(self._leader):
+            self._terminal_ended()
+
     def _terminal_ended(self) -> None:
         assert self._terminal is not None
         self.loop.watch(self._terminal[0])
+        # Whatever ends the job may not let us live until the end of what we hold.
+        self.remove_files()
+        _remove(self.directory)
         self.finish()
 
     def _line_ended(self) -> None:
@@ -480,10 +507,21 @@ def _remove_stale(base: str) -> None:
                 if os.lstat(directory).st_uid == os.getuid():
                     probe.connect(os.path.join(directory, "keeper"))
             except ConnectionRefusedError:
+                _remove_left_file(os.path.join(directory, FILE_LINK))
                 _remove(directory)
             except OSError:
                 # It has only begun, or is none of a keeper.
                 pass
+
+
+def _remove_left_file(link: str) -> None:
+    try:
+        path = os.readlink(link)
+        if os.lstat(path).st_uid == os.getuid():
+            os.unlink(path)
+    except OSError:
+        # There is none, or somebody else has removed it.
+        pass
 
 
 def _remove(directory: str) -> None:

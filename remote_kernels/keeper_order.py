@@ -45,12 +45,13 @@ def command_order(life: Life, token: bytes, program: str) -> Order:
     )
 
 
-def kernel_order(life: Life, token: bytes) -> KernelOrder:
+def kernel_order(life: Life, token: bytes, cancel: str = "") -> KernelOrder:
     """The order for the kernel of a life.
 
     Args:
         life: of the kernel.
         token: of the channel.
+        cancel: sh command that cancels its job.
 
     Raises:
         OptionsError: the kernel command cannot be used.
@@ -73,6 +74,7 @@ def kernel_order(life: Life, token: bytes) -> KernelOrder:
         ports=[] if carries else [info[name] for name in SOCKETS],
         unset=life.interface.left_behind(),
         job_variable=life.interface.job_variable,
+        cancel=cancel,
         lease=lease_of(options),
         spool=spool_of(options),
         stays_near=life.way is None,

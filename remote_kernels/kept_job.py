@@ -152,7 +152,7 @@ class KeptJob(KeptLife):
         self._terminal = NodeStream(
             self.channel, stream, heard=self.allocation.on_output, line=self._on_terminal_line
         )
-        order_on_node = kernel_order(life, os.urandom(TOKEN_SIZE))
+        order_on_node = kernel_order(life, os.urandom(TOKEN_SIZE), self.allocation.cancel_command)
         self._sent_to_node = start_of_keeper(order_on_node)
         self._step: NodeStream | None = None
         self._node_place = ("", "")
@@ -380,6 +380,10 @@ class KeptJob(KeptLife):
             if self._kernel_has_ended:
                 self._leave_node(hold=not wakeups.jupyter_died)
             error = self._error()
+            if error is not None and self.life.copy_path:
+                # The scheduler may have killed the keeper on the node before it could.
+                path = self.life.copy_path.encode("utf-8", "surrogateescape")
+                self.channel.tell("FORGET", path.hex())
         finally:
             if not self._holds:
                 self.channel.leave_now()

@@ -15,6 +15,7 @@ from remote_kernels.carrier import Connection
 from remote_kernels.channel import Stream
 from remote_kernels.keeper import (
     CONNECT_PATIENCE,
+    FILE_LINK,
     OUTPUT,
     Keeper,
     Order,
@@ -63,6 +64,7 @@ class KernelOrder(Order):
         ports: that the kernel takes, in the order of SOCKETS; empty: chosen here.
         unset: variables that the kernel must not have.
         job_variable: holds the id of the job in which this runs; empty for none.
+        cancel: sh command that cancels that job.
         spool: bytes of output that wait for a launcher that was lost.
     """
 
@@ -79,6 +81,7 @@ class KernelOrder(Order):
         ports: "Sequence[int]",
         unset: "Sequence[str]",
         job_variable: str,
+        cancel: str,
         spool: int,
         *,
         mark: str,
@@ -100,6 +103,7 @@ class KernelOrder(Order):
         self.ports = ports
         self.unset = unset
         self.job_variable = job_variable
+        self.cancel = cancel
         self.spool = spool
         self.stays_near = stays_near
 
@@ -165,6 +169,7 @@ class Kernel:
         self._text = self._filled(self._order.file)
         self.file = os.path.join(os.getcwd() if directory == "." else directory, name)
         try:
+            os.symlink(self.file, os.path.join(self._directory, FILE_LINK))
             _write_private(path, self._text)
         except OSError as error:
             raise StartError("FILE", f"{path}: {error.strerror}") from None
@@ -281,7 +286,7 @@ class KernelKeeper(Keeper):
     def __init__(self, order: KernelOrder, guard: int) -> None:
         """Prepare; see :class:`Keeper`."""
         super().__init__(order, guard)
-        self._job_variable = order.job_variable
+        self._job_variable, self._cancel = order.job_variable, order.cancel
         self._room = Room(order.spool)
         self._output = self.channel.open(OUTPUT, OUTPUT_RANK, self._spool())
         self._kernel = Kernel(order, self.directory)
@@ -313,6 +318,12 @@ class KernelKeeper(Keeper):
         self._watch_output()
         self._look_for_sockets()
 
+    def on_silence(self) -> None:
+        """Cancel the job, which some schedulers keep when the command is gone that asked for it."""
+        if os.fork() == 0:
+            fresh_signals()
+            os.execv("/bin/sh", ["sh", "-l", "-c", self._cancel])
+
     def on_child(self) -> None:
         """Learn whether the kernel has ended."""
         self._kernel.reap()
@@ -320,6 +331,10 @@ class KernelKeeper(Keeper):
     def clean_up(self) -> None:
         """Leave nothing of the kernel."""
         self._kernel.signal(signal.SIGKILL)
+        self.remove_files()
+
+    def remove_files(self) -> None:
+        """Remove the connection file."""
         self._kernel.remove_file()
 
     def on_words(self, words: "list[str]") -> None:

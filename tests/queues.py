@@ -34,6 +34,7 @@ class Kind:
         limit: the options with which the time of a job will be up soon; without any the job's
             owner shortens it.
         needs: what must be installed beside the scheduler.
+        kills_all: a job that is cancelled is killed as a whole, keeper and guard included.
     """
 
     interface: str
@@ -53,6 +54,7 @@ class Kind:
     time_is_up_words: str = ""
     limit: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    kills_all: bool = False
 
 
 SGE = Kind(
@@ -68,6 +70,7 @@ SGE = Kind(
     cancelled="was cancelled or killed",
     time_is_up="reached a hard limit (h_rt, h_cpu or h_vmem)",
     limit=("--time=8s",),
+    kills_all=True,
 )
 KINDS: Mapping[str, Kind] = {
     "slurm": Kind(
@@ -77,7 +80,7 @@ KINDS: Mapping[str, Kind] = {
         cancelled_words="CANCELLED",
     ),
     "sge": SGE,
-    "sge_qrsh": replace(SGE, interface="sge_qrsh", asks="qrsh "),
+    "sge_qrsh": replace(SGE, interface="sge_qrsh", asks="qrsh ", kills_all=False),
     "pbs": Kind(
         *("pbs", "slurm", "pia", "Q"),
         "Q (Not Running: Insufficient amount of resource: ncpus (R: 1 A: 0 T: 10)), expected to "
@@ -169,6 +172,12 @@ class Queue:
     def lose_session(self) -> None:
         """End the user's sessions on the login host, where there are any."""
         self.bed.login.run(["pkill", "-KILL", "-f", f"sshd: {self.kind.user}"], check=False)
+
+    def start_another(self, directory: Path) -> None:
+        """Let a kernel on n1 remove what a keeper that was killed has left there."""
+        if self.kind.kills_all:
+            with Kernel(add_kernel(self.site(node="n1")), directory):
+                pass
 
     @contextlib.contextmanager
     def waiting(self, directory: Path, *options: str) -> Iterator[Kernel]:

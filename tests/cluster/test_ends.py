@@ -22,7 +22,7 @@ from queues import Queue
 from remote_kernels.keeper import SILENCE
 
 
-def test_a_job_that_is_cancelled(queue: Queue, kernel: Kernel) -> None:
+def test_a_job_that_is_cancelled(queue: Queue, kernel: Kernel, tmp_path: Path) -> None:
     (job,) = queue.jobs()
     queue.cancel(job)
     assert kernel.launcher_status(timeout=40) == 44
@@ -31,10 +31,11 @@ def test_a_job_that_is_cancelled(queue: Queue, kernel: Kernel) -> None:
     sentence = f"job {name} {queue.kind.cancelled}"
     words = queue.kind.cancelled_words
     assert_block(kernel.stderr(), sentence, "running the kernel", where, words)
+    queue.start_another(tmp_path)
 
 
 def test_a_job_whose_time_is_up(queue: Queue, tmp_path: Path) -> None:
-    with Kernel(add_kernel(queue.site(*queue.kind.limit)), tmp_path) as kernel:
+    with Kernel(add_kernel(queue.site(*queue.kind.limit, node="n1")), tmp_path) as kernel:
         kernel.begin(FOR_EVER)
         (job,) = queue.jobs()
         queue.let_time_run_out(job)
@@ -42,6 +43,7 @@ def test_a_job_whose_time_is_up(queue: Queue, tmp_path: Path) -> None:
         sentence = f"job {queue.id_of(job)} {queue.kind.time_is_up}"
         assert f"remote-kernels: {sentence}.\n" in kernel.stderr()
         assert queue.kind.time_is_up_words in kernel.stderr()
+    queue.start_another(tmp_path)
 
 
 def test_the_login_hosts_session_is_lost(queue: Queue, tmp_path: Path) -> None:
@@ -67,6 +69,7 @@ def test_the_login_host_is_started_anew(queue: Queue, kernel: Kernel, tmp_path: 
     wait_until(lambda: not queue.jobs(), SILENCE + 30, "the job's end")
     # What a keeper could not remove goes with the next one's start.
     failing(add_kernel(queue.site("--queue=nosuch")), tmp_path)
+    queue.start_another(tmp_path)
     home = f"/home/{queue.kind.user}"
     wait_until(
         lambda: not [path for path in queue.bed.n1.files(home) if "rik_kernel" in path],

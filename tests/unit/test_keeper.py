@@ -89,6 +89,7 @@ class Near:
             "ports": [],
             "unset": ["NOT_FOR_THE_KERNEL"],
             "job_variable": "JOB",
+            "cancel": "",
             "lease": 30.0,
             "spool": 1 << 20,
             "stays_near": False,
