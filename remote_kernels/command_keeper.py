@@ -52,9 +52,9 @@ class CommandOrder(Order):
 class CommandKeeper(Keeper):
     """A command, and its terminal."""
 
-    def __init__(self, order: CommandOrder, guard: int) -> None:
+    def __init__(self, order: CommandOrder, guard: int, parent: int) -> None:
         """Prepare; see :class:`Keeper`."""
-        super().__init__(order, guard)
+        super().__init__(order, guard, parent)
         self._command = order.command
         self._mark = order.mark
         self._stream = self.channel.open(OUTPUT, TERMINAL_RANK)

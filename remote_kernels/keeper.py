@@ -37,7 +37,7 @@ CONNECT_PATIENCE = 1.0
 #: Seconds between two looks whether a job's terminal is alive, and how long it may be silent.
 BEAT, SILENCE = 20.0, 75.0
 # A scheduler does not kill all at the same moment.
-_LEADER_ENDS_TOO = 0.3
+_RECEIVER_ENDS_TOO = 0.3
 # Whether the sshd of a closed session lives on shows in less.
 _SSHD_ENDS_TOO = 1.0
 
@@ -117,12 +117,13 @@ class Keeper:
         over: all is done.
     """
 
-    def __init__(self, order: Order, guard: int) -> None:
+    def __init__(self, order: Order, guard: int, parent: int) -> None:
         """Prepare; the first line is still to come.
 
         Args:
             order: what is to be done.
             guard: descriptor of the pipe to the guard.
+            parent: process number of what has started us; on a terminal, the receiver.
         """
         self._order = order
         self._guard = guard
@@ -135,7 +136,7 @@ class Keeper:
         self._line: Line | None = None
         self._line_files: tuple[int, int] = (-1, -1)
         self._terminal: tuple[int, int] | None = None
-        self._leader = os.getsid(os.getppid())  # of the session in which we were started
+        self._parent = parent
         self._passed = b""  # the last bytes that came on it beside another line
         self._session: socket.socket | None = None
         self._sshd = 0
@@ -337,7 +338,8 @@ class Keeper:
         if time.monotonic() - max(self._heard_at, line_heard_at) > SILENCE:
             self.on_silence()
             # The receiver ends of it, and the job with that.
-            os.kill(self._leader, signal.SIGTERM)
+            if _runs(self._parent):
+                os.kill(self._parent, signal.SIGTERM)
             self.finish()
         else:
             self.loop.after(BEAT, self._look_for_silence)
@@ -345,10 +347,10 @@ class Keeper:
     def _on_guard_end(self) -> None:
         """Some schedulers kill what has the terminal, and then wait for us to leave it."""
         self.loop.watch(self._guard)
-        self.loop.after(_LEADER_ENDS_TOO, self._look_after_leader)
+        self.loop.after(_RECEIVER_ENDS_TOO, self._look_after_receiver)
 
-    def _look_after_leader(self) -> None:
-        if not _runs(self._leader):
+    def _look_after_receiver(self) -> None:
+        if not _runs(self._parent):
             self._terminal_ended()
 
     def _terminal_ended(self) -> None:
@@ -391,14 +393,14 @@ class Keeper:
             self._lease = self.loop.after(lease, self.finish)
 
 
-def run(kind: "Callable[[Order, int], Keeper]", order: Order) -> None:
+def run(kind: "Callable[[Order, int, int], Keeper]", order: Order) -> None:
     """Begin a keeper on this session's standard input and output; does not return.
 
     Args:
         kind: of keeper.
         order: for it.
     """
-    sshd = _sshd_above(os.getppid())
+    parent = os.getppid()
     guard, to_guard = os.pipe()
     line = _own_terminal() if order.on_terminal else (os.dup(0), os.dup(1))
     if os.fork():
@@ -408,8 +410,8 @@ def run(kind: "Callable[[Order, int], Keeper]", order: Order) -> None:
     error = os.dup(2)
     to_null(0, 1, 2)
     try:
-        keeper = kind(order, to_guard)
-        keeper.begin_line(line, sshd)
+        keeper = kind(order, to_guard, parent)
+        keeper.begin_line(line, _sshd_above(parent))
         keeper.run()
     except BaseException:
         # Not needed but then.

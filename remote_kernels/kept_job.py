@@ -42,6 +42,8 @@ _ANSWER_PATIENCE = 120.0
 _RECEIVER_PATIENCE = 3.0
 # A job that ends takes the kernel with it, and the receiver a moment later.
 _JOB_ENDS_TOO = 0.5
+# For what the scheduler says of that.
+_REASON_PATIENCE = 20.0
 # What lies behind the login host only we can ask.
 _PING_EVERY, _NODE_PATIENCE = 20.0, 50.0
 
@@ -412,6 +414,9 @@ class KeptJob(KeptLife):
         if self._receiver_is_back and self.life.far_status:
             self._turn_for(_JOB_ENDS_TOO, self.allocation.is_ending)
             self._receiver_is_back = not self.channel.over and not self.allocation.is_ending()
+        if not self._receiver_is_back and self.allocation.is_ending():
+            # The scheduler is asked why.
+            self._turn_for(_REASON_PATIENCE, lambda: self.allocation.over)
         if hold and self._receiver_is_back and self._is_quiet():
             self._hold()
 

@@ -283,9 +283,9 @@ class Kernel:
 class KernelKeeper(Keeper):
     """A kernel, and what is between it and the channel."""
 
-    def __init__(self, order: KernelOrder, guard: int) -> None:
+    def __init__(self, order: KernelOrder, guard: int, parent: int) -> None:
         """Prepare; see :class:`Keeper`."""
-        super().__init__(order, guard)
+        super().__init__(order, guard, parent)
         self._job_variable, self._cancel = order.job_variable, order.cancel
         self._room = Room(order.spool)
         self._output = self.channel.open(OUTPUT, OUTPUT_RANK, self._spool())

@@ -275,3 +275,21 @@ def run_and_disturb(kernel: Kernel, code: str, steps: Steps) -> str:
             return "".join(parts)
         while steps and arrived >= steps[0][0]:
             steps.pop(0)[1]()
+
+
+#: What a small system has, but for a Python.
+TOOLS = ("awk", "cat", "dd", "env", "grep", "head", "rm", "setsid", "sh", "sleep", "uname")
+
+
+@contextlib.contextmanager
+def without_python(machine: Machine) -> Iterator[str]:
+    """Let logins have a PATH without Python, until their login shell sets its own."""
+    directory = "/srv/tools"
+    machine.run(["mkdir", directory])
+    for tool in TOOLS:
+        machine.run(["sh", "-c", f'ln -s "$(command -v {tool})" {directory}'])
+    try:
+        with machine.sshd(f"SetEnv PATH={directory}"):
+            yield directory
+    finally:
+        machine.run(["rm", "-r", directory])

@@ -18,7 +18,7 @@ from frontend import (
     log_text,
     run_and_disturb,
 )
-from queues import Queue
+from queues import Queue, param
 from remote_kernels.keeper import SILENCE
 
 
@@ -61,6 +61,7 @@ def test_the_login_hosts_session_is_lost(queue: Queue, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("queue", [param("slurm"), param("sge")], indirect=True)
 def test_the_login_host_is_started_anew(queue: Queue, kernel: Kernel, tmp_path: Path) -> None:
     queue.bed.login.run(["pkill", "-KILL", "-u", queue.kind.user])
     assert kernel.launcher_status(timeout=30) == 27

@@ -13,7 +13,7 @@ import pytest
 from bed import Bed, Slurm, wait_until
 from bed.plan import MEMORY
 from contract import FOR_EVER
-from frontend import IPYKERNEL, Kernel, Site, add_kernel, failing, log_text
+from frontend import IPYKERNEL, Kernel, Site, add_kernel, failing, log_text, without_python
 from queues import Queue, param
 
 pytestmark = [
@@ -117,6 +117,17 @@ def test_by_forwards(queue: Queue, tmp_path: Path) -> None:
         kernel.restart()
         assert kernel.value("6 * 7") == 42
         assert [job.id for job in queue.jobs()] == [before.id]
+    queue.wait_empty()
+
+
+def test_a_login_host_without_python(queue: Queue, tmp_path: Path) -> None:
+    with (
+        without_python(queue.bed.login),
+        Kernel(add_kernel(queue.site(node="n1")), tmp_path) as kernel,
+    ):
+        assert kernel.value("__import__('platform').node()") == "n1"
+        assert "there is no Python 3.6 or newer over there" in log_text()
+        assert kernel.stderr() == ""
     queue.wait_empty()
 
 

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 from bed import Bed
-from frontend import Kernel, Site, add_kernel, log_text
+from frontend import Kernel, Site, add_kernel, log_text, without_python
 
 pytestmark = [pytest.mark.usefixtures("nothing_remains", "jupyter")]
 
-# What a small system has, but for a Python.
-TOOLS = ("awk", "cat", "dd", "env", "grep", "head", "rm", "setsid", "sh", "sleep", "uname")
 # A Python that takes itself for an old one.
 OLD = """\
 #!/bin/sh
@@ -26,15 +24,10 @@ sys.argv.pop(0); exec(sys.argv[0])' "$2" "$3"
 @pytest.fixture(params=["no Python", "an old one"])
 def path(bed: Bed, request: pytest.FixtureRequest) -> Iterator[str]:
     """The far side's PATH before the login shell has set its own."""
-    directory = "/srv/tools"
-    bed.far.run(["mkdir", directory])
-    for tool in TOOLS:
-        bed.far.run(["sh", "-c", f'ln -s "$(command -v {tool})" {directory}'])
-    if request.param == "an old one":
-        bed.far.write(f"{directory}/python3", OLD, user="root", mode="755")
-    with bed.far.sshd(f"SetEnv PATH={directory}"):
+    with without_python(bed.far) as directory:
+        if request.param == "an old one":
+            bed.far.write(f"{directory}/python3", OLD, user="root", mode="755")
         yield directory
-    bed.far.run(["rm", "-r", directory])
 
 
 @pytest.mark.parametrize("options", [[], ["--no-share"]])
