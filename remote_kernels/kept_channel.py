@@ -527,8 +527,11 @@ class KeptChannel:
 
     def _close(self) -> None:
         """Leave nothing of ours on this machine."""
+        self._leaving = True
         if self.line is not None:
             self.line.flush()
+        if self.line is not None:
+            # Its end has not shown yet.
             self.line.close()
         for login in (self._login, self.carrier):
             if login is not None:

@@ -147,6 +147,9 @@ def test_a_job_that_is_cancelled(bed: Bed, oar: Oar, add: Add, tmp_path: Path) -
         place = f"oar, job {job.id} (via ada@oar)"
         sentence = f"job {job.id} was cancelled"
         assert_block(kernel.stderr(), sentence, "running the kernel", place, "Job was terminated")
+    # OAR has killed the keeper, too; what it has left goes with the next kernel there.
+    with Kernel(add(), tmp_path):
+        pass
 
 
 # --- waiting, refusal ---------------------------------------------------------------------------
