@@ -16,7 +16,7 @@ from functools import partial
 from remote_kernels import errors
 from remote_kernels.allocation import Allocation
 from remote_kernels.carrier import StreamLine, Timer, take_lines
-from remote_kernels.channel import TOKEN_SIZE, Channel, Stream
+from remote_kernels.channel import TOKEN_SIZE, Channel, ChannelError, Stream
 from remote_kernels.command_keeper import TERMINAL_RANK
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.holding import RELEASE_PATIENCE, Held, Holder
@@ -108,6 +108,13 @@ class NodeStream:
 
     def _receive(self, data: memoryview) -> None:
         self.stream.consumed(len(data))
+        try:
+            self._take(data)
+        except ChannelError as error:
+            sentence = f"the keeper on the node does not keep to the protocol: {error}"
+            self._kept.fail(errors.ConnectionLostError(sentence, said=self._kept.life.said))
+
+    def _take(self, data: memoryview) -> None:
         if self.channel_line is not None and data:
             self.channel_line.take(bytes(data))
         elif self._parser is not None:

@@ -380,3 +380,25 @@ def test_what_stands_between_frames_is_shown() -> None:
     pair.settle()
     assert near.arrived[0] == b"one"
     assert near.noise == b"slurmstepd: error: no\r\n"
+
+
+def test_an_end_can_be_followed_by_another_one_on_the_same_line() -> None:
+    pair = joined()
+    for number in range(3):
+        pair.ends[0].write(number, blob(100_000))
+        pair.ends[1].write(number, blob(70_000))
+    pair.settle()
+    first, second = pair.ends
+    follower = End(checked=False)
+    for number, (written, received) in first.channel.positions.items():
+        follower.open()
+        follower.streams[number].restore(written, received)
+    follower.channel.begin_line()
+    second.write(1, b"while nobody was there")
+    pair.lines[0].clear()
+    pair.lines[1].clear()
+    pair.ends = (follower, second)
+    follower.write(2, b"from the follower")
+    pair.settle()
+    assert bytes(follower.arrived[1]) == b"while nobody was there"
+    assert bytes(second.arrived[2]).endswith(b"from the follower")
