@@ -7,12 +7,12 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
 
 from remote_kernels import errors
 from remote_kernels.carrier import Line, Loop, Timer, take_lines
 from remote_kernels.channel import Channel, ChannelError
 from remote_kernels.errors import RemoteKernelsError
-from remote_kernels.holding import Held
 from remote_kernels.interfaces.base import lease_of
 from remote_kernels.keeper import MESSAGES, MESSAGES_RANK, Order
 from remote_kernels.keeper_text import (
@@ -28,9 +28,11 @@ from remote_kernels.lines import LONGEST_LINE, Lines
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import SharedLogin
-from remote_kernels.ssh_connection import shared_connection_pid
 from remote_kernels.way_back import WayBack
 from remote_kernels.way_in import log_in
+
+if TYPE_CHECKING:
+    from remote_kernels.holding import Held
 
 # An ssh that gives its login up says so; this is for a far side that accepts and then is silent.
 _LOGIN_PATIENCE = 120.0
@@ -406,6 +408,9 @@ class KeptChannel:
         """A connection that hangs is for nobody; it ends when there is another way."""
         hanging = self._shared.abandon() if self._shared is not None else None
         if hanging is not None:
+            # Else no kernel pays for it.
+            from remote_kernels.ssh_connection import shared_connection_pid
+
             assert self.life.way is not None
             self._hanging_pid = shared_connection_pid(self.life.way.program, hanging)
             hanging.unlink(missing_ok=True)

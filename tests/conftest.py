@@ -97,6 +97,13 @@ def bed(_bed: Bed | None) -> Iterator[Bed]:
 S = TypeVar("S", bound=Scheduler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long tests may take that do not mind."""
+    parser.addoption(
+        "--absence", type=int, default=15, help="seconds that a laptop is away (600: as it should)"
+    )
+
+
 def started(kind: Callable[[Bed], S], name: str, bed: Bed | None) -> S:
     """A scheduler for the first test that needs it; it ends with the bed."""
     require("bed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -71,6 +72,24 @@ def test_a_network_that_falls_silent(kernel: Kernel, bed: Bed) -> None:
     bed.far.cut()
     said("has been silent", seconds=16)
     bed.far.mend()
+    said("back at", seconds=45)
+    assert kernel.value("precious") == 42
+
+
+@pytest.mark.timeout(1200)
+def test_an_absence(kernel: Kernel, bed: Bed, request: pytest.FixtureRequest) -> None:
+    seconds: int = request.config.getoption("--absence")
+
+    def be_away() -> None:
+        end = time.monotonic() + seconds
+        bed.far.cut()
+        wait_until(lambda: time.monotonic() >= end, seconds + 1, "the end of the absence")
+        bed.far.mend()
+
+    lines = 10 * seconds
+    code = f"import time\nfor n in range({lines}):\n    print(n, flush=True)\n    time.sleep(0.1)"
+    printed = run_and_disturb(kernel, code, [(10, be_away)])
+    assert printed.split() == [str(n) for n in range(lines)]
     said("back at", seconds=45)
     assert kernel.value("precious") == 42
 
