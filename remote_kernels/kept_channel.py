@@ -213,6 +213,8 @@ class KeptChannel:
             self.channel.streams[int(number)].restore(sent, received)
         self._keeper_place = (held.place[0], held.place[1])
         self._begin_line(self._login_through(session), b"")
+        # On a line that is not new for the keeper it says HELLO only when it is asked.
+        self.channel.ping(self._pings)
         self._begin_to_look()
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -14,6 +15,11 @@ from remote_kernels.channel import Channel, ChannelError
 from remote_kernels.keeper import FIRST_SOCKET, OUTPUT
 from remote_kernels.kernel_keeper import OUTPUT_RANK, SOCKETS, SOCKETS_RANK
 from remote_kernels.life import Life
+
+# Seconds between two interrupts that are one.
+_TOGETHER = 0.01
+# ipykernel (6) listens before it can be interrupted.
+_BEGUN = 0.2
 
 
 class KeptKernel:
@@ -44,12 +50,17 @@ class KeptKernel:
         self._listeners: list[socket.socket] = []
         self._connections: dict[int, Connection] = {}
         self._number = FIRST_SOCKET
+        self._interrupted_at = self._up_at = 0.0
 
     def interrupt(self) -> None:
         """Pass an interrupt on."""
-        if self.life.stage == "up":
+        now = time.monotonic()
+        if self.life.stage == "up" and now - self._up_at >= _BEGUN:
             self.life.log("interrupt")
-            self._tell("INT")
+            # A second one that meets ipykernel (6) at its reply makes it lose that.
+            if now - self._interrupted_at >= _TOGETHER:
+                self._tell("INT")
+            self._interrupted_at = now
         else:
             # A kernel that does not listen yet runs no cell, and an interrupt would end it.
             self.life.log("interrupt: nothing runs yet")
@@ -61,7 +72,9 @@ class KeptKernel:
     def on_message(self, line: str) -> None:
         """Take what the keeper says."""
         self.life.log(f"far side: {line}")
-        if line == "PAUSED":
+        if line == "UP":
+            self._up_at = time.monotonic()
+        elif line == "PAUSED":
             self.life.warn(
                 "remote-kernels: the kernel pauses, since so much of its output waits for the line "
                 "(--spool)"

@@ -67,7 +67,7 @@ def test_the_login_host_is_started_anew(queue: Queue, kernel: Kernel, tmp_path: 
     assert kernel.launcher_status(timeout=30) == 27
     assert "the kernel is not there any more" in kernel.stderr()
     # Not every scheduler notices; the keeper on the node does when nobody speaks any more.
-    wait_until(lambda: not queue.jobs(), SILENCE + 30, "the job's end")
+    wait_until(lambda: not queue.jobs(), SILENCE + 75, "the job's end")
     # What a keeper could not remove goes with the next one's start.
     failing(add_kernel(queue.site("--queue=nosuch")), tmp_path)
     queue.start_another(tmp_path)
