@@ -16,13 +16,14 @@ OTHER = "bela"
 CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
 
 
-def sockets(bed: Bed) -> list[str]:
+def private(bed: Bed) -> list[str]:
+    """The keeper's directory, and what is in it: sockets, and a link to the connection file."""
     return sorted(path for path in bed.far.files("/tmp") if path.startswith("/tmp/rk-"))
 
 
 def test_the_kernel_listens_where_nobody_else_can_go(kernel: Kernel, bed: Bed, site: Site) -> None:
-    directory, *inside = sockets(bed)
-    names = ["keeper", *(f"kernel-{number}" for number in range(1, 6))]
+    directory, *inside = private(bed)
+    names = ["file", "keeper", *(f"kernel-{number}" for number in range(1, 6))]
     assert inside == [f"{directory}/{name}" for name in names]
     stat = bed.far.run(["stat", "-c", "%a %U", directory]).stdout
     assert stat == "700 ada\n"
@@ -30,7 +31,7 @@ def test_the_kernel_listens_where_nobody_else_can_go(kernel: Kernel, bed: Bed, s
 
 
 def test_another_user_reaches_nothing(kernel: Kernel, bed: Bed, site: Site) -> None:
-    directory, *inside = sockets(bed)
+    directory, *inside = private(bed)
     (copy,) = site.connection_files()
     attempts = [
         ["ls", directory],
@@ -75,7 +76,7 @@ def test_a_command_that_wants_the_ports_gets_ports(bed: Bed, site: Site, tmp_pat
     command = IPYKERNEL.format(python=site.python) + " --shell={ci[shell_port]}"
     with Kernel(add_kernel(site, kernel_cmd=command), tmp_path) as kernel:
         assert kernel.value("6 * 7") == 42
-    assert "kernel-1" not in "".join(sockets(bed))
+    assert "kernel-1" not in "".join(private(bed))
 
 
 def test_a_directory_that_may_not_be_written_to(bed: Bed, site: Site, tmp_path: Path) -> None:
@@ -84,6 +85,6 @@ def test_a_directory_that_may_not_be_written_to(bed: Bed, site: Site, tmp_path: 
         with Kernel(add_kernel(site, "--workdir=/home/shared"), tmp_path) as kernel:
             assert kernel.value("__import__('os').getcwd()") == "/home/shared"
             (copy,) = site.connection_files()
-            assert copy.startswith(sockets(bed)[0] + "/rik_kernel-")
+            assert copy.startswith(private(bed)[0] + "/rik_kernel-")
     finally:
         bed.far.run(["rmdir", "/home/shared"])
