@@ -187,6 +187,13 @@ class CommandKeeper(Keeper):
 
     def clean_up(self) -> None:
         """The terminal ends with this process, and so do the other commands."""
+        if self._pid:
+            try:
+                # What looks at a job that waits sleeps most of the time, and would sleep on.
+                os.killpg(self._pid, signal.SIGHUP)
+            except OSError:
+                # All have gone.
+                pass
         for other in self._others:
             os.kill(other, signal.SIGTERM)
 
