@@ -49,7 +49,8 @@ def wanted(
         return
     for interface, scheduler in (("slurm", Slurm(bed)), ("sge", GridEngine(bed))):
         scheduler.start()
-        yield interface, job_contestants(bed, interface), partial(measure_job, scheduler)
+        measure_one = measure_outputs if arguments.outputs else partial(measure_job, scheduler)
+        yield interface, job_contestants(bed, interface), measure_one
         scheduler.stop()
 
 

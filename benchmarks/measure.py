@@ -69,7 +69,7 @@ def kernel_figures(bed: Bed, name: str, directory: Path, is_remote: bool) -> dic
 def job_figures(
     scheduler: Scheduler, name: str, directory: Path, in_jobs: bool
 ) -> dict[str, float]:
-    """Kernels in jobs: one, its output, the end of its job, and many at once."""
+    """Kernels in jobs: one, the end of its job, and many at once."""
     scheduler.wait_idle()
     start = Clock()
     with Kernel(name, directory) as kernel:
@@ -77,7 +77,6 @@ def job_figures(
         run(kernel, "1 + 1")
         found["first_result_s"] = start.s()
         assert len(scheduler.jobs(USER)) == in_jobs
-        found |= output_figures(kernel)
         end = Clock()
         kernel.manager.shutdown_kernel()
         found["shutdown_s"] = end.s()
