@@ -117,18 +117,55 @@ class Loop:
         return max(0, int((self._timers[0][0] - time.monotonic()) * 1000) + 1)
 
 
-class Line:
-    """Two descriptors through which a channel's bytes come and go.
+class ChannelLine:
+    """A way through which a channel's bytes come and go.
 
     Attributes:
         heard_at: when something came last, as time.monotonic() tells.
+    """
+
+    def __init__(self, loop: Loop, channel: "Channel") -> None:
+        """Begin a line, in place of any before.
+
+        Args:
+            loop: to wait in.
+            channel: that uses it.
+        """
+        self._loop, self._channel = loop, channel
+        self.heard_at = time.monotonic()
+        channel.begin_line()
+
+    def take(self, data: bytes) -> None:
+        """Take bytes that have arrived.
+
+        Raises:
+            ChannelError: the other end does not keep to the protocol.
+        """
+        self.heard_at = time.monotonic()
+        self._channel.receive(data)
+
+    def flush(self) -> None:
+        """Write what there is to write, as far as the line takes it."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Leave it; the channel has no line then."""
+        if self.flush in self._loop.before_waiting:
+            self._loop.before_waiting.remove(self.flush)
+            self._channel.end_line()
+
+
+class Line(ChannelLine):
+    """A line of two descriptors.
+
+    Attributes:
         has_ended: the other end has closed it; nothing more comes, but something may still go.
     """
 
     def __init__(
         self, loop: Loop, channel: "Channel", descriptors: "tuple[int, int]", ended: "Callback"
     ) -> None:
-        """Begin a line, in place of any before.
+        """Begin; see :class:`ChannelLine`.
 
         Args:
             loop: to wait in.
@@ -136,34 +173,23 @@ class Line:
             descriptors: to read and to write; they are made non-blocking and stay the caller's.
             ended: called once when nothing comes any more, or nothing goes.
         """
-        self._loop, self._channel, self._ended = loop, channel, ended
+        super().__init__(loop, channel)
+        self._ended = ended
         self._read_from, self._write_to = descriptors
         self._buffers: list[bytes | memoryview] = []
         self._is_full = False
-        self.heard_at = time.monotonic()
         self.has_ended = False
         for descriptor in descriptors:
             os.set_blocking(descriptor, False)
-        channel.begin_line()
         loop.before_waiting.append(self.flush)
         self._watch()
 
     def close(self) -> None:
-        """Leave it; the channel has no line then."""
+        """See :class:`ChannelLine`; the descriptors stay open."""
         if self.flush in self._loop.before_waiting:
-            self._loop.before_waiting.remove(self.flush)
             for descriptor in {self._read_from, self._write_to}:
                 self._loop.watch(descriptor)
-            self._channel.end_line()
-
-    def take(self, data: bytes) -> None:
-        """Take bytes of the line that were read by somebody else.
-
-        Raises:
-            ChannelError: the other end does not keep to the protocol.
-        """
-        self.heard_at = time.monotonic()
-        self._channel.receive(data)
+        super().close()
 
     def _read(self) -> None:
         try:
@@ -179,7 +205,7 @@ class Line:
             self._end()
 
     def flush(self) -> None:
-        """Write what there is to write, as far as the line takes it."""
+        """See :class:`ChannelLine`."""
         while not self._is_full:
             if not self._buffers:
                 self._buffers = list(self._channel.frames(_WRITE))
@@ -350,44 +376,24 @@ class Connection:
         self._loop.watch(self._descriptor)
 
 
-class StreamLine:
-    """A line that is a stream of another channel, which never breaks.
-
-    Attributes:
-        heard_at: when something came last, as time.monotonic() tells.
-    """
+class StreamLine(ChannelLine):
+    """A line that is a stream of another channel, which never breaks."""
 
     def __init__(self, loop: Loop, channel: "Channel", stream: "Stream") -> None:
-        """Begin a line, in place of any before.
+        """Begin; see :class:`ChannelLine`.
 
         Args:
             loop: to wait in.
             channel: that uses it.
             stream: of another channel; what arrives on it is for the caller to take, and to give.
         """
-        self._loop, self._channel, self._stream = loop, channel, stream
-        self.heard_at = time.monotonic()
-        channel.begin_line()
+        super().__init__(loop, channel)
+        self._stream = stream
         # Before the other channel looks what it has to send.
         loop.before_waiting.insert(0, self.flush)
 
-    def close(self) -> None:
-        """Leave it; the channel has no line then."""
-        if self.flush in self._loop.before_waiting:
-            self._loop.before_waiting.remove(self.flush)
-            self._channel.end_line()
-
-    def take(self, data: bytes) -> None:
-        """Take bytes that have arrived.
-
-        Raises:
-            ChannelError: the other end does not keep to the protocol.
-        """
-        self.heard_at = time.monotonic()
-        self._channel.receive(data)
-
     def flush(self) -> None:
-        """Write what there is to write, as far as the stream takes it."""
+        """See :class:`ChannelLine`."""
         while not self._stream.full:
             buffers = self._channel.frames(_WRITE)
             if not buffers:

@@ -9,10 +9,11 @@ import os
 import pty
 import signal
 import socket
+import time
 import tty
 
 from remote_kernels.carrier import Connection
-from remote_kernels.keeper import BEAT, OUTPUT, Keeper, Order, fresh_signals
+from remote_kernels.keeper import BEAT, OUTPUT, Keeper, Order, become, reaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,35 +28,25 @@ _KERNEL_PATIENCE, _END_PATIENCE = 4.0, 5.0
 READY = b"@rk-ready"
 
 
-class CommandOrder(Order):
-    """What the keeper of a command is to do.
+class CommandOrder:
+    """Which command is to be held.
 
     Attributes:
         command: its argv.
     """
 
-    def __init__(
-        self,
-        command: "Sequence[str]",
-        *,
-        mark: str,
-        token: bytes,
-        checked: bool,
-        lease: "float | None",
-        stays_near: bool,
-        on_terminal: bool,
-    ) -> None:
-        super().__init__(mark, token, checked, lease, stays_near, on_terminal)
+    def __init__(self, command: "Sequence[str]") -> None:
         self.command = command
 
 
 class CommandKeeper(Keeper):
     """A command, and its terminal."""
 
-    def __init__(self, order: CommandOrder, guard: int, parent: int) -> None:
+    def __init__(self, order: Order, guard: int, parent: int) -> None:
         """Prepare; see :class:`Keeper`."""
         super().__init__(order, guard, parent)
-        self._command = order.command
+        assert isinstance(order.held, CommandOrder)
+        self._command = order.held.command
         self._mark = order.mark
         self._stream = self.channel.open(OUTPUT, TERMINAL_RANK)
         self._pid = 0
@@ -72,9 +63,9 @@ class CommandKeeper(Keeper):
         if self._pid == 0:
             # It changes nothing of what goes through it.
             tty.setraw(0)
-            _become(self._command)
+            os.umask(0o077)
+            become(self._command)
         self._connection = Connection(self.loop, self._pty, self._stream, self._on_terminal_end)
-
         self.loop.after(BEAT, self._beat)
 
     def _beat(self) -> None:
@@ -117,7 +108,8 @@ class CommandKeeper(Keeper):
             os.setsid()
             for standard in (0, 1, 2):
                 os.dup2(far.fileno(), standard)
-            _become(command)
+            os.umask(0o077)
+            become(command)
         far.close()
         self._others.add(pid)
         Connection(self.loop, near.detach(), stream, lambda: None)
@@ -125,14 +117,11 @@ class CommandKeeper(Keeper):
     def on_child(self) -> None:
         """Learn whether the command has ended."""
         for other in list(self._others):
-            if os.waitpid(other, os.WNOHANG)[0]:
+            if reaped(other) is not None:
                 self._others.discard(other)
         if self._pid and self._status is None:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
-            if pid:
-                signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-                self._status = 128 + signum if signum else os.WEXITSTATUS(status)
-                self._look_for_end()
+            self._status = reaped(self._pid)
+            self._look_for_end()
 
     def on_sigterm(self) -> None:
         """End the command."""
@@ -188,14 +177,21 @@ class CommandKeeper(Keeper):
     def clean_up(self) -> None:
         """The terminal ends with this process, and so do the other commands."""
         if self._pid:
-            try:
-                # What looks at a job that waits sleeps most of the time, and would sleep on.
-                os.killpg(self._pid, signal.SIGHUP)
-            except OSError:
-                # All have gone.
-                pass
+            _hang_up_all(self._pid)
         for other in self._others:
             os.kill(other, signal.SIGTERM)
+
+
+def _hang_up_all(group: int) -> None:
+    """What looks at a job that waits sleeps most of the time, and would sleep on."""
+    try:
+        # More than once: a shell's child that has not become its program yet loses the signal.
+        for _ in range(20):
+            os.killpg(group, signal.SIGHUP)
+            time.sleep(0.01)
+    except OSError:
+        # All have gone.
+        pass
 
 
 def _forget(path: bytes) -> None:
@@ -205,15 +201,3 @@ def _forget(path: bytes) -> None:
     except OSError:
         # It was removed, or this is another home.
         pass
-
-
-def _become(command: "Sequence[str | bytes]") -> None:
-    """In the child: run a command."""
-    fresh_signals()
-    os.umask(0o077)
-    os.closerange(3, 1024)
-    try:
-        os.execvp(command[0], list(command))
-    except OSError as error:
-        os.write(2, f"{command[0]!a}: {error.strerror}\n".encode())
-        os._exit(127)

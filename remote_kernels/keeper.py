@@ -23,7 +23,7 @@ from remote_kernels.lines import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 #: The streams that are there from the beginning, with the rank of the first.
 MESSAGES, OUTPUT, FIRST_SOCKET = 0, 1, 2
@@ -74,9 +74,10 @@ rm -rf -- "$directory"
 
 
 class Order:
-    """What every keeper is told by the launcher.
+    """What a keeper is told by the launcher.
 
     Attributes:
+        held: what it is to hold, for the kind of keeper.
         mark: begins each line that is said for the launcher.
         token: of the channel.
         checked: the line may carry others' text; see :class:`Channel`.
@@ -88,6 +89,8 @@ class Order:
 
     def __init__(
         self,
+        held: object,
+        *,
         mark: str,
         token: bytes,
         checked: bool,
@@ -95,6 +98,7 @@ class Order:
         stays_near: bool,
         on_terminal: bool,
     ) -> None:
+        self.held = held
         self.mark = mark
         self.token = token
         self.checked = checked
@@ -462,15 +466,30 @@ def _wait_instead_of_us(descriptor: int, argv: "list[str]") -> None:
     os.execvp(argv[0], argv)
 
 
-def fresh_signals() -> None:
-    """In a child: Python ignores some signals, and so would what it becomes."""
+def become(argv: "Sequence[str | bytes]", env: "dict[str, str] | None" = None) -> None:
+    """In a child: run a program, of which nothing was said if there is none but in its output."""
     for signum in range(1, signal.NSIG):
+        # Python ignores some signals, and so would what it becomes.
         if signum not in (signal.SIGKILL, signal.SIGSTOP):
             try:
                 signal.signal(signum, signal.SIG_DFL)
             except (OSError, ValueError):
                 # Not every number is a signal's.
                 pass
+    os.closerange(3, 1024)
+    try:
+        os.execvpe(argv[0], list(argv), os.environ if env is None else env)
+    except OSError as error:
+        os.write(2, f"{argv[0]!a}: {error.strerror}\n".encode())
+        os._exit(127)
+
+
+def reaped(pid: int) -> "int | None":
+    """How a child has ended, as a shell tells it; None while it runs."""
+    pid, status = os.waitpid(pid, os.WNOHANG)
+    if not pid:
+        return None
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def to_null(*descriptors: int) -> None:

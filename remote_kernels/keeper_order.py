@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from remote_kernels.connection_file import PORT_NAMES
 from remote_kernels.interfaces.base import lease_of, spool_of
@@ -14,6 +14,9 @@ from remote_kernels.kernel_keeper import SOCKETS, KernelOrder
 from remote_kernels.life import Life
 from remote_kernels.remote_script import DIALECTS, kernel_command_parts, shell_text
 from remote_kernels.surroundings import working_directory
+
+if TYPE_CHECKING:
+    from remote_kernels.command_keeper import CommandOrder
 
 # Kernels that listen on unix sockets when their connection file says so. Of these it is known from
 # their sources; xeus is below xeus-python and its like.
@@ -24,33 +27,33 @@ _WANTS_PORTS = re.compile(r"\{ci\[")
 _FIELD = re.compile(r"@@(ip|transport)@@|\"@@(\w+_port)@@\"")
 
 
-def command_order(life: Life, token: bytes, program: str) -> Order:
-    """The order for a program of sh that asks for the job of a kernel.
+def order_for(
+    life: Life, held: CommandOrder | KernelOrder, token: bytes, *, on_terminal: bool = False
+) -> Order:
+    """The order for one of a life's keepers.
 
     Args:
         life: of the kernel.
-        token: of the channel.
-        program: that needs a terminal.
+        held: what the keeper is to hold.
+        token: of the channel to it.
+        on_terminal: it runs in a job's terminal.
     """
-    from remote_kernels.command_keeper import CommandOrder
-
-    return CommandOrder(
-        ["/bin/sh", "-c", program],
+    return Order(
+        held,
         mark=life.mark,
         token=token,
-        checked=False,
+        checked=on_terminal,
         lease=lease_of(life.options),
         stays_near=life.way is None,
-        on_terminal=False,
+        on_terminal=on_terminal,
     )
 
 
-def kernel_order(life: Life, token: bytes, cancel: str = "") -> KernelOrder:
+def kernel_order(life: Life, cancel: str = "") -> KernelOrder:
     """The order for the kernel of a life.
 
     Args:
         life: of the kernel.
-        token: of the channel.
         cancel: sh command that cancels its job.
 
     Raises:
@@ -60,9 +63,6 @@ def kernel_order(life: Life, token: bytes, cancel: str = "") -> KernelOrder:
     command = kernel_command_parts(life.kernel_cmd, info)
     carries = life.interface.carries
     return KernelOrder(
-        mark=life.mark,
-        token=token,
-        checked=life.interface.terminal,
         file=_file(info) if carries else [json.dumps(info, indent=2)],
         file_name=life.connection.copy_name,
         texts={d: [shell_text(d, life.mark, options.precmd), *command] for d in DIALECTS},
@@ -75,10 +75,7 @@ def kernel_order(life: Life, token: bytes, cancel: str = "") -> KernelOrder:
         unset=life.interface.left_behind(),
         job_variable=life.interface.job_variable,
         cancel=cancel,
-        lease=lease_of(options),
         spool=spool_of(options),
-        stays_near=life.way is None,
-        on_terminal=life.interface.terminal,
     )
 
 

@@ -62,8 +62,10 @@ def start_of_keeper(order: Order) -> tuple[bytes, bytes]:
         The line for :data:`~remote_kernels.shell_text.BOOTSTRAP`, and the program, which may be
         sent at once unless the order is for a terminal.
     """
-    kind = type(order).__name__.removesuffix("Order")
-    call = f"run({kind}Keeper, {kind}Order(**{vars(order)!a}))"
+    rest = dict(vars(order))
+    held = rest.pop("held")
+    kind = type(held).__name__.removesuffix("Order")
+    call = f"run({kind}Keeper, Order({kind}Order(**{vars(held)!a}), **{rest!a}))"
     return _sent(_MODULES_OF[kind], call, order.mark, asks=order.on_terminal)
 
 

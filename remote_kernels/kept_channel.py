@@ -127,14 +127,17 @@ class Login:
         if not data:
             # How it ended, its messages tell.
             self._loop.watch(self.session.read_from)
-        lines = self._lines.take(data)
-        for number, line in enumerate(lines):
-            if line.startswith(self._mark):
-                self._loop.watch(self.session.read_from)
-                rest = b"\n".join([*lines[number + 1 :], self._lines.rest()])
-                self._word(self, line[len(self._mark) :].decode("utf-8", "surrogateescape"), rest)
-                return
-            self._say(line.decode("utf-8", "replace").rstrip("\r"))
+        found = self._lines.take_until(data, self._is_word)
+        if found is not None:
+            self._loop.watch(self.session.read_from)
+            line, rest = found
+            self._word(self, line[len(self._mark) :].decode("utf-8", "surrogateescape"), rest)
+
+    def _is_word(self, line: bytes) -> bool:
+        if line.startswith(self._mark):
+            return True
+        self._say(line.decode("utf-8", "replace").rstrip("\r"))
+        return False
 
 
 class KeptChannel:

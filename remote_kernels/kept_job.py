@@ -17,13 +17,13 @@ from remote_kernels import errors
 from remote_kernels.allocation import Allocation
 from remote_kernels.carrier import StreamLine, Timer, take_lines
 from remote_kernels.channel import TOKEN_SIZE, Channel, ChannelError, Stream
-from remote_kernels.command_keeper import TERMINAL_RANK
+from remote_kernels.command_keeper import TERMINAL_RANK, CommandOrder
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.holding import RELEASE_PATIENCE, Held, Holder
 from remote_kernels.interfaces.base import lease_of
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.keeper import CLOSED_LEASE, FIRST_SOCKET, MESSAGES, MESSAGES_RANK, OUTPUT
-from remote_kernels.keeper_order import command_order, kernel_order
+from remote_kernels.keeper_order import kernel_order, order_for
 from remote_kernels.keeper_text import KEEPER, NO_PYTHON, SEND, attachment, start_of_keeper
 from remote_kernels.kept_channel import KeptChannel
 from remote_kernels.kept_kernel import KeptKernel
@@ -98,13 +98,13 @@ class NodeStream:
 
     def text(self, data: bytes) -> None:
         """Take what is none of the channel's."""
-        lines = self._lines.take(data)
-        for number, line in enumerate(lines):
-            if self._line(self, line.decode("utf-8", "replace").rstrip("\r")):
-                rest = b"\n".join([*lines[number + 1 :], self._lines.rest()])
-                assert self.channel_line is not None
-                self.channel_line.take(rest)
-                return
+        found = self._lines.take_until(data, self._is_last)
+        if found is not None:
+            assert self.channel_line is not None
+            self.channel_line.take(found[1])
+
+    def _is_last(self, line: bytes) -> bool:
+        return self._line(self, line.decode("utf-8", "replace").rstrip("\r"))
 
     def _receive(self, data: memoryview) -> None:
         self.stream.consumed(len(data))
@@ -154,18 +154,19 @@ class KeptJob(KeptLife):
             by_keeper=True,
         )
         token = bytes.fromhex(taken[0].token) if taken else os.urandom(TOKEN_SIZE)
-        order = command_order(life, token, self.allocation.program)
-        self.channel = KeptChannel(life, place, order)
+        command = CommandOrder(["/bin/sh", "-c", self.allocation.program])
+        self.channel = KeptChannel(life, place, order_for(life, command, token))
         self.channel.on_message = self._on_login_host
         stream = self.channel.channel.open(OUTPUT, TERMINAL_RANK)
         self._terminal = NodeStream(
             self.channel, stream, heard=self.allocation.on_output, line=self._on_terminal_line
         )
-        order_on_node = kernel_order(life, os.urandom(TOKEN_SIZE), self.allocation.cancel_command)
-        self._sent_to_node = start_of_keeper(order_on_node)
+        kernel = kernel_order(life, self.allocation.cancel_command)
+        order = order_for(life, kernel, os.urandom(TOKEN_SIZE), on_terminal=True)
+        self._sent_to_node = start_of_keeper(order)
         self._step: NodeStream | None = None
         self._node_place = ("", "")
-        node = Channel(order_on_node.token, order_on_node.checked)
+        node = Channel(order.token, order.checked)
         node.noise = self._terminal.text
         self._node_messages = node.open(MESSAGES, MESSAGES_RANK)
         self._node = node
@@ -174,6 +175,7 @@ class KeptJob(KeptLife):
         )
         take_lines(self._node_messages, self._on_node_message)
         self._alarm: Timer | None = None
+        self._wakes_at: float | None = None
         self._answer: Timer | None = None
         self._kernel_has_ended = self._receiver_is_back = self._holds = False
         life.where = partial(self.allocation.where, life)
@@ -332,19 +334,24 @@ class KeptJob(KeptLife):
 
     def _set_alarm(self) -> None:
         """Wake up when the allocation has something to do."""
+        wake_at = self.allocation.wake_at()
+        if wake_at == self._wakes_at:
+            return
+        self._wakes_at = wake_at
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        wake_at = self.allocation.wake_at()
         if wake_at is not None:
             wait = max(0.0, wake_at - time.monotonic())
             self._alarm = self.channel.loop.after(wait, lambda: None)
 
     def _ping(self) -> None:
         """Ask the keeper on the node whether it is there."""
-        line = (self._step or self._terminal).channel_line or self._terminal.channel_line
         now = time.monotonic()
         self.channel.loop.after(_PING_EVERY, self._ping)
+        line = self._terminal.channel_line
+        if self._step is not None and self._step.channel_line is not None:
+            line = self._step.channel_line
         if line is None:
             return
         if self.channel.is_away:

@@ -16,9 +16,7 @@ from remote_kernels.keeper import FIRST_SOCKET, OUTPUT
 from remote_kernels.kernel_keeper import OUTPUT_RANK, SOCKETS, SOCKETS_RANK
 from remote_kernels.life import Life
 
-# Seconds between two interrupts that are one.
-_TOGETHER = 0.01
-# ipykernel (6) listens before it can be interrupted.
+# Seconds: ipykernel (6) listens before it can be interrupted.
 _BEGUN = 0.2
 
 
@@ -50,17 +48,13 @@ class KeptKernel:
         self._listeners: list[socket.socket] = []
         self._connections: dict[int, Connection] = {}
         self._number = FIRST_SOCKET
-        self._interrupted_at = self._up_at = 0.0
+        self._up_at = 0.0
 
     def interrupt(self) -> None:
         """Pass an interrupt on."""
-        now = time.monotonic()
-        if self.life.stage == "up" and now - self._up_at >= _BEGUN:
+        if self.life.stage == "up" and time.monotonic() - self._up_at >= _BEGUN:
             self.life.log("interrupt")
-            # A second one that meets ipykernel (6) at its reply makes it lose that.
-            if now - self._interrupted_at >= _TOGETHER:
-                self._tell("INT")
-            self._interrupted_at = now
+            self._tell("INT")
         else:
             # A kernel that does not listen yet runs no cell, and an interrupt would end it.
             self.life.log("interrupt: nothing runs yet")

@@ -7,7 +7,7 @@ import signal
 from contextlib import ExitStack
 
 from remote_kernels.channel import TOKEN_SIZE
-from remote_kernels.keeper_order import kernel_order
+from remote_kernels.keeper_order import kernel_order, order_for
 from remote_kernels.kept_channel import KeptChannel
 from remote_kernels.kept_kernel import KeptKernel
 from remote_kernels.life import Life
@@ -43,7 +43,8 @@ class KeptLife:
             OptionsError: the kernel command cannot be used.
         """
         self.life = life
-        self.channel = KeptChannel(life, place, kernel_order(life, os.urandom(TOKEN_SIZE)))
+        order = order_for(life, kernel_order(life), os.urandom(TOKEN_SIZE))
+        self.channel = KeptChannel(life, place, order)
         self.kernel = KeptKernel(
             *(life, self.channel.loop, self.channel.channel),
             tell=self.channel.tell,

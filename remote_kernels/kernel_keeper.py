@@ -19,8 +19,9 @@ from remote_kernels.keeper import (
     OUTPUT,
     Keeper,
     Order,
-    fresh_signals,
+    become,
     needs_no_quotes,
+    reaped,
     to_null,
 )
 from remote_kernels.spool import FileSpool, Room
@@ -49,8 +50,8 @@ _LOOK_AGAIN = 0.1
 _LISTENS_YET = 0.01
 
 
-class KernelOrder(Order):
-    """What the keeper of a kernel is to do.
+class KernelOrder:
+    """How a kernel is to be started and held.
 
     Attributes:
         file: what the connection file is to hold.
@@ -83,15 +84,7 @@ class KernelOrder(Order):
         job_variable: str,
         cancel: str,
         spool: int,
-        *,
-        mark: str,
-        token: bytes,
-        checked: bool,
-        lease: "float | None",
-        stays_near: bool,
-        on_terminal: bool,
     ) -> None:
-        super().__init__(mark, token, checked, lease, stays_near, on_terminal)
         self.file = file
         self.file_name = file_name
         self.texts = texts
@@ -105,7 +98,6 @@ class KernelOrder(Order):
         self.job_variable = job_variable
         self.cancel = cancel
         self.spool = spool
-        self.stays_near = stays_near
 
 
 class StartError(Exception):
@@ -129,7 +121,7 @@ class Kernel:
         """Prepare to start it.
 
         Args:
-            order: what is to be done.
+            order: how.
             directory: private, for its sockets.
         """
         self._order = order
@@ -216,7 +208,11 @@ class Kernel:
         self.output, theirs = os.pipe()
         self.group = os.fork()
         if self.group == 0:
-            _become(argv, env, theirs)
+            os.setsid()
+            to_null(0)
+            for standard in (1, 2):
+                os.dup2(theirs, standard)
+            become(argv, env)
         os.close(theirs)
 
     def pause(self) -> bool:
@@ -258,10 +254,8 @@ class Kernel:
         """Learn how its shell ended, if it has."""
         if self.status is not None or not self.group:
             return
-        pid, status = os.waitpid(self.group, os.WNOHANG)
-        if pid:
-            signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-            self.status = 128 + signum if signum else os.WEXITSTATUS(status)
+        self.status = reaped(self.group)
+        if self.status is not None:
             if self._dialect == "csh" and self.status == 128 + signal.SIGINT:
                 # A csh ends so after an interrupt that the kernel survived; its traps are worse.
                 self.status = 0
@@ -283,13 +277,15 @@ class Kernel:
 class KernelKeeper(Keeper):
     """A kernel, and what is between it and the channel."""
 
-    def __init__(self, order: KernelOrder, guard: int, parent: int) -> None:
+    def __init__(self, order: Order, guard: int, parent: int) -> None:
         """Prepare; see :class:`Keeper`."""
         super().__init__(order, guard, parent)
-        self._job_variable, self._cancel = order.job_variable, order.cancel
-        self._room = Room(order.spool)
+        kernel = order.held
+        assert isinstance(kernel, KernelOrder)
+        self._job_variable, self._cancel = kernel.job_variable, kernel.cancel
+        self._room = Room(kernel.spool)
         self._output = self.channel.open(OUTPUT, OUTPUT_RANK, self._spool())
-        self._kernel = Kernel(order, self.directory)
+        self._kernel = Kernel(kernel, self.directory)
         self._connections: dict[int, Connection | _Waiting] = {}
         self._listening = [False] * len(SOCKETS)
         self._started = time.monotonic()
@@ -321,8 +317,7 @@ class KernelKeeper(Keeper):
     def on_silence(self) -> None:
         """Cancel the job, which some schedulers keep when the command is gone that asked for it."""
         if os.fork() == 0:
-            fresh_signals()
-            os.execv("/bin/sh", ["sh", "-l", "-c", self._cancel])
+            become(["sh", "-l", "-c", self._cancel])
 
     def on_child(self) -> None:
         """Learn whether the kernel has ended."""
@@ -476,21 +471,6 @@ class _Waiting:
 
     def _keep(self, data: memoryview) -> None:
         self.data += data
-
-
-def _become(argv: "list[str]", env: "dict[str, str]", output: int) -> None:
-    """In the child: run the login shell."""
-    os.setsid()
-    fresh_signals()
-    to_null(0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.closerange(3, 1024)
-    try:
-        os.execvpe(argv[0], argv, env)
-    except OSError as error:
-        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
-        os._exit(127)
 
 
 def _login_shell() -> "list[str]":

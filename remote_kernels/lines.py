@@ -3,6 +3,10 @@
 The far side runs this file, too: Python 3.6, the standard library alone.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: A line that never ends must not fill the memory; it is cut there.
 LONGEST_LINE = 1 << 16
 
@@ -24,6 +28,21 @@ class Lines:
         if self._partial and (last or len(self._partial) > LONGEST_LINE):
             lines.append(self.rest())
         return lines
+
+    def take_until(
+        self, data: bytes, is_last: "Callable[[bytes], bool]"
+    ) -> "tuple[bytes, bytes] | None":
+        """The last line, and the bytes behind it, which are no lines; None before it has come.
+
+        Args:
+            data: the next piece.
+            is_last: takes each line.
+        """
+        lines = self.take(data)
+        for number, line in enumerate(lines):
+            if is_last(line):
+                return line, b"\n".join([*lines[number + 1 :], self.rest()])
+        return None
 
     def rest(self) -> bytes:
         """What is no whole line yet; it is forgotten here."""

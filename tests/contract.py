@@ -104,19 +104,19 @@ def test_an_interrupt_ends_the_cell_and_nothing_else(kernel: Kernel) -> None:
         cell = kernel.begin(FOR_EVER)
         kernel.signal_launcher(signal.SIGINT)
         assert kernel.reply_to(cell)["ename"] == "KeyboardInterrupt"
-    cell = kernel.begin(FOR_EVER)
+    kernel.begin(FOR_EVER)
     kernel.signal_launcher(signal.SIGINT)
-    kernel.signal_launcher(signal.SIGINT)
-    assert kernel.reply_to(cell)["ename"] == "KeyboardInterrupt"
-    # An idle kernel has nothing to interrupt.
     kernel.signal_launcher(signal.SIGINT)
 
     def precious() -> bool:
-        # A request that an interrupt meets on its way in is dropped by ipykernel.
+        # A request, or a reply, that an interrupt meets on its way is dropped by ipykernel.
         with contextlib.suppress(TimeoutError):
             return bool(kernel.value("precious", timeout=3) == 42)
         return False
 
+    wait_until(precious, 20, "the variable")
+    # An idle kernel has nothing to interrupt.
+    kernel.signal_launcher(signal.SIGINT)
     wait_until(precious, 20, "the variable")
     assert kernel.launcher.poll() is None
 

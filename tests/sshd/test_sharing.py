@@ -9,6 +9,8 @@ import pytest
 from bed import Bed, wait_until
 from frontend import Kernel, Site, add_kernel, kernels, log_text
 
+SSH_CONFIG = Path.home() / ".ssh/config"
+
 pytestmark = [pytest.mark.usefixtures("nothing_remains", "jupyter")]
 
 
@@ -41,11 +43,14 @@ def test_no_more_sessions_on_one_login(bed: Bed, site: Site, tmp_path: Path) -> 
 
 
 def test_a_socket_whose_connection_has_died(bed: Bed, site: Site, tmp_path: Path) -> None:
+    # Long enough that it is still there when we look for it.
+    SSH_CONFIG.write_text("Host far\n  ControlPersist 5\n")
     spec = add_kernel(site)
     with Kernel(spec, tmp_path):
         pass
     (master,) = masters(bed)
     bed.laptop.run(["kill", "-KILL", str(master)], user="mia")
+    wait_until(lambda: not masters(bed), 5, "the end of the connection")
     with Kernel(spec, tmp_path) as kernel:
         assert kernel.value("6 * 7") == 42
         assert kernel.stderr() == ""

@@ -20,7 +20,7 @@ from remote_kernels import command_keeper
 from remote_kernels.carrier import Line, Loop
 from remote_kernels.channel import Channel, Stream
 from remote_kernels.command_keeper import CommandOrder
-from remote_kernels.keeper import FIRST_SOCKET, MESSAGES, OUTPUT
+from remote_kernels.keeper import FIRST_SOCKET, MESSAGES, OUTPUT, Order
 from remote_kernels.keeper_text import attachment, start_of_keeper
 from remote_kernels.kernel_keeper import SOCKETS, KernelOrder
 from remote_kernels.shell_text import BOOTSTRAP, READY
@@ -62,6 +62,19 @@ while True:
 """
 
 
+def order(held: CommandOrder | KernelOrder) -> Order:
+    """The order for what is to be held."""
+    return Order(
+        held,
+        mark=MARK,
+        token=TOKEN,
+        checked=False,
+        lease=30.0,
+        stays_near=False,
+        on_terminal=False,
+    )
+
+
 class Near:
     """The launcher's end, as small as it can be."""
 
@@ -75,9 +88,6 @@ class Near:
             file += [f'"{name}": {quote}', [name], f"{quote}, "]
         command = [f"exec {sys.executable} {directory}/echo.py ", ["path"]]
         values: dict[str, Any] = {
-            "mark": MARK,
-            "token": TOKEN,
-            "checked": False,
             "file": [*file, '"key": "secret"}'],
             "file_name": "copy.json",
             "texts": {"sh": [f"echo {MARK} SHELL\n", *command]},
@@ -90,12 +100,10 @@ class Near:
             "unset": ["NOT_FOR_THE_KERNEL"],
             "job_variable": "JOB",
             "cancel": "",
-            "lease": 30.0,
             "spool": 1 << 20,
-            "stays_near": False,
-            "on_terminal": False,
         }
-        self.order = KernelOrder(**{**values, **changes})
+        self.kernel = KernelOrder(**{**values, **changes})
+        self.order = order(self.kernel)
         self.loop = Loop()
         self.channel = Channel(TOKEN)
         self.arrived: dict[int, bytearray] = {}
@@ -223,7 +231,7 @@ def test_the_life_of_a_kernel(near: Near) -> None:
 
 
 def test_ports_where_they_are_wanted(one: Near) -> None:
-    one.order.transport = "tcp"
+    one.kernel.transport = "tcp"
     one.session(start_of_keeper(one.order))
     one.heard("UP")
     copy = json.loads((one.directory / "copy.json").read_text())
@@ -257,7 +265,7 @@ def test_a_keeper_that_is_killed_leaves_nothing(one: Near, victim: str) -> None:
 
 
 def test_a_working_directory_that_is_not_there(one: Near) -> None:
-    one.order.workdir = "/no/such/place"
+    one.kernel.workdir = "/no/such/place"
     one.session(start_of_keeper(one.order))
     one.heard("FAIL WORKDIR")
     one.heard("/no/such/place: No such file or directory", OUTPUT)
@@ -284,17 +292,9 @@ def test_a_lost_line_is_waited_for_and_a_closed_one_not_for_long(one: Near) -> N
 # --- of a command ---------------------------------------------------------------------------------
 
 
-def command(text: str) -> CommandOrder:
+def command(text: str) -> Order:
     """The order for a program of sh, in place of a kernel's."""
-    return CommandOrder(
-        ["/bin/sh", "-c", text],
-        mark=MARK,
-        token=TOKEN,
-        checked=False,
-        lease=30.0,
-        stays_near=False,
-        on_terminal=False,
-    )
+    return order(CommandOrder(["/bin/sh", "-c", text]))
 
 
 def test_the_life_of_a_command(near: Near) -> None:
