@@ -58,9 +58,9 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 # Its standard input is a pipe from the keeper, that says what is to be removed if that is killed.
 _GUARD = r"""
 trap '' HUP INT TERM
-IFS= read -r directory; IFS= read -r group; IFS= read -r file
-while IFS= read -r word; do [ "$word" != DONE ] || exit 0; done
-if [ "$group" = DONE ]; then exit 0; fi
+end_if_done() { case $1 in "DONE "*) exec sleep "${1#DONE }" ;; esac; }
+IFS= read -r directory; IFS= read -r group; end_if_done "$group"
+IFS= read -r file; IFS= read -r word; end_if_done "$word"
 if [ -n "$group" ]; then
   kill -TERM "-$group"
   kill -CONT "-$group"
@@ -147,6 +147,7 @@ class Keeper:
         self._lease: Timer | None = None
         self._lease_seconds = order.lease
         self._heard_at = time.monotonic()  # from the terminal, beside another line
+        self._stays_for = 0  # seconds that the first session stays open after us
         self.told_end = self.over = False
         self.directory = _private_directory()
         _remove_stale(os.path.dirname(self.directory))
@@ -176,7 +177,7 @@ class Keeper:
                 # The receiver may read from what is the same open file.
                 os.set_blocking(self._terminal[0], True)
             _remove(self.directory)
-            self.tell_guard("DONE")
+            self.tell_guard(f"DONE {self._stays_for}")
 
     def begin(self) -> None:
         """Start what is held."""
@@ -188,7 +189,8 @@ class Keeper:
 
     def on_words(self, words: "list[str]") -> None:
         """Take what the launcher says."""
-        if words == ["END"]:
+        if words[:1] == ["END"]:
+            self._stays_for = int("".join(words[1:]) or 0)
             self.finish()
         elif words[:1] == ["LEASE"]:
             # That of a launcher which waits for another to follow it.

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _LOGIN_PATIENCE = 120.0
 # After the kernel is gone, for what it left running over there.
 _CLOSE_PATIENCE = 0.5
+# Seconds that the session of a kernel which has logged in stays open over there after it: a restart
+# goes over the same connection.
+_STAYS_FOR = 2
 
 # sshd's default (MaxStartups 10:30:100) drops three of ten logins when ten are on their way.
 _BURSTS, _BURST_PAUSE = 4, 0.4
@@ -182,7 +185,7 @@ class KeptChannel:
         self._clocks = _clocks()
         self._pings = 0
         self._patience: Timer | None = None
-        self._leaving = False
+        self._leaving = self._has_parted = False
         self.over = self.has_no_python = False
         self.failure: RemoteKernelsError | None = None
 
@@ -269,7 +272,7 @@ class KeptChannel:
 
     def _on_word(self, login: Login, word: str, rest: bytes) -> None:
         """A session has said what it has come to."""
-        if self._shared is not None:
+        if self._shared is not None and not word.startswith(NO_PYTHON):
             self._shared.logged_in()
         if word.startswith(KEEPER):
             _, host, path = word.split(" ", 2)
@@ -326,7 +329,7 @@ class KeptChannel:
         login, self._login = self._login, None
         assert login is not None
         login.leave()
-        if self._shared is not None:
+        if self._shared is not None and self._shared.take_for(self._place.path):
             return login.session
         login.session.close()
         return None
@@ -349,7 +352,8 @@ class KeptChannel:
         """Let the keeper end, and be over when it has, or in so many seconds."""
         if not self._leaving:
             self._leaving = True
-            self.tell("END")
+            made_login = self._shared is not None and not self._shared.existed
+            self.tell("END", str(_STAYS_FOR if made_login else 0))
             self.end_after(seconds)
 
     def leave_now(self, seconds: float = _CLOSE_PATIENCE) -> None:
@@ -425,7 +429,7 @@ class KeptChannel:
             self.line.close()
             self.line = None
         if self._leaving:
-            self.over = True
+            self.over = self._has_parted = True
         elif self._way_back is None:
             self._lose_line("was lost")
 
@@ -543,9 +547,14 @@ class KeptChannel:
         if self.line is not None:
             # Its end has not shown yet.
             self.line.close()
-        for login in (self._login, self.carrier):
-            if login is not None:
-                login.close()
+        if self.carrier is not None and self._has_parted and self._shared is not None:
+            # Others may go through its ssh, which ends when nobody does.
+            self.carrier.leave()
+            self.carrier.session.let_go()
+        elif self.carrier is not None:
+            self.carrier.close()
+        if self._login is not None:
+            self._login.close()
         self._place.remove()
 
 

@@ -77,6 +77,23 @@ class SharedLogin:
                 return path.rename(hanging)
         return None
 
+    def take_for(self, directory: Path) -> bool:
+        """Let nobody else use the connection, which ends with its first session.
+
+        Args:
+            directory: private, for its socket.
+
+        Returns:
+            Whether nobody else can have begun to use it, or the user's configuration wants it so.
+        """
+        paths = list(self._directory.glob(f"*-{self._name}"))
+        if paths and self.existed:
+            return False
+        for path in paths:
+            path.rename(directory / "socket")
+        self.give_turn()
+        return True
+
     def give_turn(self) -> None:
         """Let others log in; to be called when our own login has come to an end."""
         if self._turn >= 0:

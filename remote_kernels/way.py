@@ -32,8 +32,6 @@ CONNECT_TIMEOUT = 30
 ASKED_LATER = ("ControlMaster=auto", "ControlPersist=no")
 #: For a connection of one's own.
 NOT_SHARED = "ControlPath=none"
-#: Seconds that a shared connection stays open after the last kernel, for a restart.
-SHARED_FOR = 3
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,6 @@ class Way:
         *,
         can_ask: bool,
         socket: str | None = None,
-        outlives: bool = False,
         connect_timeout: int = CONNECT_TIMEOUT,
     ) -> str:
         """An ssh configuration: the user's own, with our defaults where that says nothing.
@@ -117,7 +114,6 @@ class Way:
             can_ask: somebody answers ssh's questions (SSH_ASKPASS is set).
             connect_timeout: seconds for each machine on the way to answer.
             socket: path of the shared connection's socket, with ssh's %C in it; None for none.
-            outlives: the connection stays open for a while after us.
         """
         lines = [] if can_ask else ["BatchMode yes"]
         if self.users_config is None:
@@ -125,12 +121,12 @@ class Way:
         elif self.users_config != "none":
             # ssh would look for a relative path of an Include in ~/.ssh.
             lines += [f'Include "{Path(self.users_config).expanduser().absolute()}"']
-        if outlives:
+        if socket is not None:
             # Not for gateways: each would be a process more.
             lines += [
                 f"Host {self.host.name}",
                 "    ControlMaster auto",
-                f"    ControlPersist {SHARED_FOR}",
+                f'    ControlPath "{socket}"',
             ]
         lines += [
             "Host *",
@@ -140,10 +136,6 @@ class Way:
             "    ServerAliveInterval 15",
             "    ServerAliveCountMax 4",
         ]
-        if socket is not None:
-            # Without one, since ssh then says nothing of gateways that fail where ControlPersist is
-            # set, whether it makes a socket or not.
-            lines.append(f'    ControlPath "{socket}"')
         return "\n".join(lines) + "\n"
 
     def login_error(self, said: Sequence[str], real_name: Callable[[str], str]) -> LoginError:

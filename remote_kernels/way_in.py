@@ -41,15 +41,12 @@ def log_in(
     shared = None
     alone = alone or life.options.no_share
     if life.way is not None:
-        # Where connections outlive their first kernel, ssh says nothing of gateways that fail.
-        share = not alone and not life.way.gateways
-        if share and (place := place_for_sockets()) is not None:
+        if not alone and (place := place_for_sockets()) is not None:
             shared = SharedLogin(life.way, place)
         write_config(
             life.way,
             directory,
             socket=shared.socket if shared is not None else None,
-            outlives=shared is not None,
             connect_timeout=_AGAIN_TIMEOUT if again else CONNECT_TIMEOUT,
         )
     argv = life.interface.keeper_command(life.options, directory, alone=alone)

@@ -61,7 +61,7 @@ def main() -> None:
     socket.sethostname(machine.name)
     ssh_config = Path("/etc/ssh/ssh_config").read_bytes()
     own_file_systems(machine, layout)
-    Path("/etc/ssh/ssh_config").write_bytes(ssh_config + plan.SSH_CONFIG)
+    Path("/etc/ssh/ssh_config").write_bytes(ssh_config)
     own_names(machine)
     make_homes(machine)
     own_run_directory(machine)

@@ -255,8 +255,6 @@ def sshd_config(ports: tuple[int, ...], extra: tuple[str, ...] = ()) -> str:
     )
 
 
-# Shared connections outlive the last kernel for less than by default: tests wait for their end.
-SSH_CONFIG = b"\nHost *\n    ControlPersist 1\n"
 SSHD_LOG = "/var/log/sshd.log"
 SSHD = ("/usr/sbin/sshd", "-f", "/etc/ssh/sshd_config", "-E", SSHD_LOG)
 NEW_HOST_KEY = (

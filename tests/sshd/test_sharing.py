@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,17 @@ import pytest
 from bed import Bed, wait_until
 from frontend import Kernel, Site, add_kernel, kernels, log_text
 
-SSH_CONFIG = Path.home() / ".ssh/config"
-
 pytestmark = [pytest.mark.usefixtures("nothing_remains", "jupyter")]
 
 
 def masters(bed: Bed) -> list[int]:
     """The ssh processes that hold connections which kernels share."""
-    return [x.pid for x in bed.laptop.processes(user="mia") if x.args.endswith("[mux]")]
+    sockets = [x for x in Path(os.environ["XDG_RUNTIME_DIR"]).iterdir() if x.is_socket()]
+    said = [
+        bed.laptop.run(["ssh", "-S", str(path), "-O", "check", "far"], user="mia", check=False)
+        for path in sockets
+    ]
+    return [int(found[1]) for x in said if (found := re.search(r"pid=(\d+)", x.stderr))]
 
 
 def test_a_second_kernel_needs_no_login(bed: Bed, site: Site, tmp_path: Path) -> None:
@@ -26,6 +31,40 @@ def test_a_second_kernel_needs_no_login(bed: Bed, site: Site, tmp_path: Path) ->
             assert second.value("6 * 7") == 42
         assert first.value("6 * 7") == 42
     assert bed.far.logins() == ["ada"]
+
+
+def test_a_second_kernel_behind_gateways(bed: Bed, tmp_path: Path) -> None:
+    options = ["-i", "ssh", "-x", "ada@inner", "-t", "gina@gw1", "-t", "gina@gw2"]
+    spec = add_kernel(Site(bed.inner, "ada", bed.far_python, options))
+    with Kernel(spec, tmp_path) as first, Kernel(spec, tmp_path) as second:
+        assert [first.value("6 * 7"), second.value("6 * 7")] == [42, 42]
+    assert [m.logins() for m in (bed.gw1, bed.gw2, bed.inner)] == [["gina"], ["gina"], ["ada"]]
+
+
+def test_a_restart_needs_no_login(bed: Bed, site: Site, tmp_path: Path) -> None:
+    with Kernel(add_kernel(site), tmp_path) as kernel:
+        for _ in range(2):
+            kernel.restart()
+            assert kernel.value("6 * 7") == 42
+    assert bed.far.logins() == ["ada"]
+
+
+def test_the_kernel_that_has_logged_in_ends_first(bed: Bed, site: Site, tmp_path: Path) -> None:
+    spec = add_kernel(site)
+    with Kernel(spec, tmp_path) as first, Kernel(spec, tmp_path) as second:
+        second.run("precious = 42")
+        first.shut_down()
+        assert second.value("precious") == 42
+        # For a restart of the first one its session stays open a while; then it is over, too.
+        wait_until(
+            lambda: not any(x.args.startswith("sleep") for x in bed.far.processes(user="ada")),
+            *(10, "the end of its session"),
+        )
+        with Kernel(spec, tmp_path) as third:
+            assert third.value("6 * 7") == 42
+        assert second.value("precious") == 42
+    assert bed.far.logins() == ["ada"]
+    assert "trying to get back" not in log_text()
 
 
 def test_a_kernel_that_shares_nothing(bed: Bed, site: Site, tmp_path: Path) -> None:
@@ -43,8 +82,6 @@ def test_no_more_sessions_on_one_login(bed: Bed, site: Site, tmp_path: Path) -> 
 
 
 def test_a_socket_whose_connection_has_died(bed: Bed, site: Site, tmp_path: Path) -> None:
-    # Long enough that it is still there when we look for it.
-    SSH_CONFIG.write_text("Host far\n  ControlPersist 5\n")
     spec = add_kernel(site)
     with Kernel(spec, tmp_path):
         pass

@@ -117,7 +117,8 @@ def test_the_users_configuration_decides(tmp_path: Path) -> None:
     assert settings("strict")["controlpath"] == "/mine"
     other = settings("other")
     assert other["stricthostkeychecking"] == "accept-new"
-    assert other["controlpath"].startswith(str(tmp_path))
+    assert "controlpath" not in other
+    assert settings("any")["controlpath"].startswith(str(tmp_path))
     assert other["batchmode"] == "yes"
 
 
