@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import shlex
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from remote_kernels.cli.params import by_group
 from remote_kernels.errors import OptionsError, documented_exit_codes
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
-from remote_kernels.options import KernelOptions, option_of
+from remote_kernels.options import DECLARED, KernelOptions
 
 PAGES = [
     Path(__file__).with_name("remote-kernels.1"),
@@ -92,7 +91,7 @@ def translation() -> list[str]:
     """What each scheduler is asked for each option."""
     lines: list[str] = []
     for field, value in _ASKED.items():
-        flag = option_of(KernelOptions.__dataclass_fields__[field]).flags[0]
+        flag = DECLARED[field].flags[0]
         lines += [".TP", f"\\fB{escaped(flag)} {escaped(str(value))}\\fR"]
         said = [f"{label}: {_words(name, field, value)}" for name, label in _SCHEDULERS.items()]
         lines += "\n.br\n".join(said).splitlines()
@@ -104,7 +103,7 @@ def _words(name: str, field: str, value: Any) -> str:
     scheduler = interface_named(name)
     assert issubclass(scheduler, Scheduler)
     options = KernelOptions(interface=name, name="x")
-    asked = replace(options, **{field: value})
+    asked = options._replace(**{field: value})
     try:
         scheduler.check(asked)
     except OptionsError:

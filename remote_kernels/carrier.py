@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Callback = Callable[[], object]
 
 # What one read takes at most; a kernel's flood should cost few of them.
-_READ = 1 << 18
+_READ = 1 << 16
 # What is taken from the streams for one write: what comes meanwhile and is urgent waits for it.
 _WRITE = 1 << 18
 # writev(2) takes no more buffers at once (IOV_MAX is 1024 on Linux and macOS).

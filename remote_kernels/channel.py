@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 #: Bytes of a stream that may be on their way or not yet consumed.
-WINDOW = 4 << 20
+WINDOW = 1 << 20
 #: The most bytes that one frame carries.
 LARGEST = 1 << 16
 #: The most streams that a channel has at a time.

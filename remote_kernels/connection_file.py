@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from remote_kernels.errors import ConnectionFileError
 
@@ -21,12 +19,12 @@ PORT_NAMES = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port
 _SECRET_NAMES = ("key", "curve_secretkey")
 
 _KERNEL_UUID = re.compile(
-    "kernel-([0-9a-f]{8}-?[0-9a-f]{4}-?4[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12})[.]json$"
+    "kernel-([0-9a-f]{8})-?([0-9a-f]{4})-?(4[0-9a-f]{3})-?([89ab][0-9a-f]{3})-?([0-9a-f]{12})"
+    "[.]json$"
 )
 
 
-@dataclass(frozen=True)
-class ConnectionFile:
+class ConnectionFile(NamedTuple):
     """A connection file and what it says.
 
     Attributes:
@@ -37,7 +35,7 @@ class ConnectionFile:
 
     path: Path
     info: dict[str, Any]
-    kernel_id: uuid.UUID
+    kernel_id: str
 
     @classmethod
     def read(cls, path: str) -> ConnectionFile:
@@ -65,8 +63,7 @@ class ConnectionFile:
         if missing:
             raise ConnectionFileError(f"{path} has no {', '.join(missing)}")
         found = _KERNEL_UUID.search(path)
-        kernel_id = uuid.UUID(found.group(1)) if found else uuid.uuid4()
-        return cls(Path(path), info, kernel_id)
+        return cls(Path(path), info, "-".join(found.groups()) if found else _new_id())
 
     @property
     def copy_name(self) -> str:
@@ -94,3 +91,9 @@ class ConnectionFile:
         if self.info.get("transport") == "ipc":
             return f"{ip}-{port}"
         return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+def _new_id() -> str:
+    import uuid
+
+    return str(uuid.uuid4())

@@ -13,10 +13,9 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from hashlib import blake2s
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from remote_kernels.private_directory import PrivateDirectory, base_directory
 
@@ -28,8 +27,7 @@ _ANSWER_PATIENCE = 2.0
 _LARGEST = 1 << 16
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """What a launcher needs to go on with a session.
 
     Attributes:
@@ -50,7 +48,7 @@ class Held:
     far_ports: Sequence[int] = ()
     token: str = ""
     place: Sequence[str] = ()
-    positions: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    positions: Mapping[str, Sequence[int]] = {}
 
     @property
     def kind(self) -> str:
@@ -58,8 +56,7 @@ class Held:
         return "kept" if self.token else "held"
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(NamedTuple):
     """The process that stays behind.
 
     Attributes:
@@ -133,7 +130,7 @@ class Holder:
             if near != list(self.held.near):
                 self.log("the restarted kernel has other ports: the job cannot be used for it")
                 return False
-            text = json.dumps(asdict(self.held)).encode()
+            text = json.dumps(self.held._asdict()).encode()
             socket.send_fds(launcher, [text], list(self.descriptors))
             # Its answer: what has been sent is lost if nobody takes it.
             return launcher.recv(1) != b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from remote_kernels.errors import OptionsError
 
@@ -13,8 +13,7 @@ _NAME = re.compile(r"[^\s\x00-\x1f\x7f,@/\\'\"`$;&|<>(){}\[\]*?!#~]+")
 _USER = re.compile(r"[^\s\x00-\x1f\x7f,:'\"`$;&|<>(){}\[\]*?!]+")
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(NamedTuple):
     """A machine that ssh reaches.
 
     Attributes:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -145,21 +145,20 @@ class KernelSpec:
         """
         found, _ = from_argv(self.document["argv"][3:])
         if found.kernel_cmd is not None:
-            found = replace(found, kernel_cmd=as_typed(found.kernel_cmd))
+            found = found._replace(kernel_cmd=as_typed(found.kernel_cmd))
         if not self.ours:
-            found = replace(
-                found,
+            found = found._replace(
                 interface=found.interface or DEFAULT_INTERFACE,
                 kernel_cmd=found.kernel_cmd or DEFAULT_KERNEL_CMD,
             )
-        found = replace(found, language=self.document.get("language") or None)
-        return replace(found, name=self._given_name(found))
+        found = found._replace(language=self.document.get("language") or None)
+        return found._replace(name=self._given_name(found))
 
     def _given_name(self, options: KernelOptions) -> str:
         """What --name was; remote_ikernel kept it in the display name only."""
         if options.name is not None:
             return options.name
-        before, _, after = display_name(replace(options, name="\0")).partition("\0")
+        before, _, after = display_name(options._replace(name="\0")).partition("\0")
         shown = self.display_name
         if shown.startswith(before) and shown.endswith(after):
             return shown[len(before) : len(shown) - len(after)]
@@ -260,8 +259,7 @@ def migrated(spec: KernelSpec) -> KernelSpec:
     options = spec.options
     interface = interface_named(options.interface)
     # remote_ikernel took these for every interface, and did not heed all of them.
-    options = replace(
-        options,
+    options = options._replace(
         pe=options.pe if "pe" in interface.uses else None,
         cpus=options.cpus if "cpus" in interface.uses else 1,
         launch_cmd=options.launch_cmd if options.interface != "ssh" else None,

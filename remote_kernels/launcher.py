@@ -117,6 +117,6 @@ def _live_plainly(
 def _open_log(life: Life, stack: ExitStack) -> None:
     from remote_kernels.kernel_log import KernelLog
 
-    log = KernelLog(str(life.connection.kernel_id), life.connection.secrets, life.options.verbose)
+    log = KernelLog(life.connection.kernel_id, life.connection.secrets, life.options.verbose)
     stack.callback(log.close)
     life.log_into(log.write, log.clean, log.path)

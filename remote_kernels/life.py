@@ -8,15 +8,19 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 from remote_kernels import errors
 from remote_kernels.connection_file import ConnectionFile
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces import interface_named
-from remote_kernels.options import DEFAULT_INTERFACE, DEFAULT_KERNEL_CMD, KernelOptions, as_typed
+from remote_kernels.options import (
+    DEFAULT_INTERFACE,
+    DEFAULT_KERNEL_CMD,
+    DEFAULTS,
+    KernelOptions,
+    as_typed,
+)
 from remote_kernels.shell_text import READY
 from remote_kernels.way import CONFIG_NAME
 
@@ -62,9 +66,8 @@ class Life:
         """
         self.interface = interface_named(options.interface or DEFAULT_INTERFACE)
         # An old kernel.json may hold options that its interface never used.
-        unused = self.interface.unusable(options)
-        defaults: dict[str, Any] = {f.name: f.default for f in fields(options) if f.name in unused}
-        self.options = replace(options, **defaults)
+        unused = {name: DEFAULTS[name] for name in self.interface.unusable(options)}
+        self.options = options._replace(**unused)
         self.interface.check(self.options)
         self.way = self.interface.way(self.options)
         self.connection = connection

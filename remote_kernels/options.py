@@ -14,8 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, field, fields
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from remote_kernels.errors import OptionsError
 
@@ -34,8 +33,7 @@ DEFAULT_INTERFACE = "local"
 DEFAULT_KERNEL_CMD = "ipython kernel -f {connection_file}"
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """What the command lines need to know of one field.
 
     Attributes:
@@ -57,12 +55,16 @@ class Option:
     choices: tuple[str, ...] = ()
 
 
+_declared: list[Option] = []
+
+
 def _option(default: Any, option: Option) -> Any:
-    return field(default=default, metadata={"option": option})
+    """A field's default; what is declared for the field is kept in the order of the fields."""
+    _declared.append(option)
+    return default
 
 
-@dataclass(frozen=True)
-class KernelOptions:
+class KernelOptions(NamedTuple):
     """What a person says about one kernel. An option that was not given is None, 1, () or False."""
 
     interface: str | None = _option(
@@ -313,21 +315,14 @@ class KernelOptions:
     )
 
 
-def option_of(declared: Field[Any]) -> Option:
-    """The :class:`Option` that a field of :class:`KernelOptions` was declared with."""
-    option = declared.metadata["option"]
-    assert isinstance(option, Option)
-    return option
+#: What the fields of :class:`KernelOptions` were declared with, and what they are if not given.
+DECLARED = dict(zip(KernelOptions._fields, _declared, strict=True))
+DEFAULTS = KernelOptions._field_defaults
 
 
 def given(options: KernelOptions) -> dict[str, Any]:
     """The fields that differ from their defaults, in the order of their declaration."""
-    values = {declared.name: getattr(options, declared.name) for declared in fields(options)}
-    return {
-        declared.name: values[declared.name]
-        for declared in fields(options)
-        if values[declared.name] != declared.default
-    }
+    return {name: value for name, value in options._asdict().items() if value != DEFAULTS[name]}
 
 
 def flag_and_value(flag: str, value: Any) -> list[str]:
@@ -370,14 +365,14 @@ def to_argv(options: KernelOptions) -> list[str]:
         OptionsError: a value cannot be stored.
     """
     argv: list[str] = []
-    for declared in fields(options):
-        flag, value = option_of(declared).launcher_flag, getattr(options, declared.name)
-        if flag is None or value == declared.default:
+    for name, value in given(options).items():
+        flag = DECLARED[name].launcher_flag
+        if flag is None:
             continue
         if value == "--":
             # argparse drops it, until Python 3.13 even from --flag=--.
-            raise OptionsError(f"{option_of(declared).flags[0]} cannot be '--'")
-        if declared.name == "kernel_cmd":
+            raise OptionsError(f"{DECLARED[name].flags[0]} cannot be '--'")
+        if name == "kernel_cmd":
             value = value.replace("{connection_file}", STORED_PLACEHOLDER)
         argv.extend(protect_braces(element) for element in flag_and_value(flag, value))
     return argv
@@ -401,18 +396,17 @@ def from_argv(argv: Sequence[str]) -> tuple[KernelOptions, str]:
         OptionsError: an option is unknown, or has no usable value.
     """
     parser = _Parser(prog="remote-kernels", allow_abbrev=False, add_help=False)
-    for declared in fields(KernelOptions):
-        flag = option_of(declared).launcher_flag
-        if flag is None:
-            continue
-        settings: dict[str, Any] = {"dest": declared.name, "default": declared.default}
-        if isinstance(declared.default, bool):
+    for name, option in DECLARED.items():
+        default = DEFAULTS[name]
+        settings: dict[str, Any] = {"dest": name, "default": default}
+        if isinstance(default, bool):
             settings["action"] = "store_true"
-        elif isinstance(declared.default, int):
+        elif isinstance(default, int):
             settings["type"] = int
-        elif isinstance(declared.default, tuple):
+        elif isinstance(default, tuple):
             settings["nargs"] = "+"
-        parser.add_argument(flag, **settings)
+        if option.launcher_flag is not None:
+            parser.add_argument(option.launcher_flag, **settings)
     parser.add_argument("connection_file")
     known, unknown = parser.parse_known_args(list(argv))
     found = vars(known)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from remote_kernels.shell_text import LOGIN_SHELL, PROLOGUE, as_bytes
 
@@ -35,8 +35,7 @@ _RUN = 'exec /bin/sh -c \'eval "$(printf %b "$RK_PROGRAM")"\''
 FIRST_LOOK, NEXT_LOOKS = 2, (10, 20, 30, 60)
 
 
-@dataclass(frozen=True)
-class QueueScript:
+class QueueScript(NamedTuple):
     """What the program does.
 
     Attributes:

@@ -29,9 +29,8 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from string import Formatter
-from typing import Any
+from typing import Any, NamedTuple
 
 from remote_kernels.connection_file import PORT_NAMES
 from remote_kernels.errors import OptionsError
@@ -41,8 +40,7 @@ _FIELD = re.compile(r"\{(?:(?:host_)?connection_file|ci\[(\w+)\])\}")
 _SECRET_FIELDS = frozenset({"key", "curve_secretkey"})
 
 
-@dataclass(frozen=True)
-class Script:
+class Script(NamedTuple):
     """What the program does.
 
     Attributes:

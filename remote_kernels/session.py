@@ -7,6 +7,7 @@ import fcntl
 import os
 import select
 import signal
+import sys
 import termios
 import time
 import tty
@@ -21,6 +22,8 @@ from remote_kernels.lines import Lines
 
 # ssh ends within milliseconds of a SIGHUP.
 _END_PATIENCE = 0.5
+# The most that Linux allows to everybody (/proc/sys/fs/pipe-max-size).
+_PIPE_SIZE = 1 << 20
 
 
 class Session:
@@ -159,6 +162,10 @@ class PipeSession(Session):
         """Start the program; see :class:`Session`."""
         theirs_in, self.write_to = os.pipe()
         self.read_from, theirs_out = os.pipe()
+        if sys.platform == "linux":
+            # What waits here need not wait in ssh's memory. A user has room for 64 of these.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self.read_from, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         self._data = Lines()
         self._data_ended = False
         pipes = (theirs_in, theirs_out)

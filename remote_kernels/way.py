@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from remote_kernels import errors
 from remote_kernels.errors import LoginError
@@ -34,8 +34,7 @@ ASKED_LATER = ("ControlMaster=auto", "ControlPersist=no")
 NOT_SHARED = "ControlPath=none"
 
 
-@dataclass(frozen=True)
-class Way:
+class Way(NamedTuple):
     """A host and how ssh gets there.
 
     Attributes:
@@ -63,7 +62,7 @@ class Way:
         Args:
             name: of that machine.
         """
-        return replace(self, host=Host(name, self.host.user), gateways=(*self.gateways, self.host))
+        return self._replace(host=Host(name, self.host.user), gateways=(*self.gateways, self.host))
 
     def command(
         self,

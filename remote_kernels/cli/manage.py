@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from remote_kernels.errors import OptionsError, RemoteKernelsError
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.kernelspecs import KernelSpec
-from remote_kernels.options import KernelOptions, option_of
+from remote_kernels.options import DECLARED, KernelOptions
 from remote_kernels.remote_script import refuse_secrets
 from remote_kernels.shell_text import bootstrap_command, receiver_command
 
@@ -83,7 +83,7 @@ def _refuse_misfits(values: dict[str, Any]) -> None:
             raise click.UsageError(f"{flags} do not fit together.")
     options = changes(values)
     if options and (not actions or actions[0] not in ("add", "edit")):
-        flag = option_of(KernelOptions.__dataclass_fields__[next(iter(options))]).flags[0]
+        flag = DECLARED[next(iter(options))].flags[0]
         if actions:
             raise click.UsageError(f"{_flag(actions[0])} and {flag} do not fit together.")
         raise click.UsageError(f"{flag} is of use with --add or --edit only.")
@@ -142,7 +142,7 @@ def _checked(options: KernelOptions, *, aside: bool) -> KernelOptions:
     command, remarks = looked_at(options.kernel_cmd)
     for remark in remarks:
         render.say(remark, aside=aside)
-    return replace(options, kernel_cmd=command)
+    return options._replace(kernel_cmd=command)
 
 
 def _dry_run(request: Request, spec: KernelSpec, options: KernelOptions) -> None:
@@ -198,7 +198,7 @@ def _edit(request: Request) -> int:
         raise RemoteKernelsError(
             f"{spec.name} is remote_ikernel's", advice=f"move it over first: --migrate {spec.name}"
         )
-    options = _checked(replace(spec.options, **request.changes), aside=request.json)
+    options = _checked(spec.options._replace(**request.changes), aside=request.json)
     new = kernelspecs.edited(spec, options)
     if request.dry_run:
         _dry_run(request, new, options)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, fields
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from remote_kernels.interfaces import interface_names
-from remote_kernels.options import KernelOptions, flag_and_value, given, option_of
+from remote_kernels.options import DECLARED, DEFAULTS, KernelOptions, flag_and_value, given
 
 _WORDS_KEY = f"{__name__}.words"
 
@@ -68,19 +67,19 @@ def _number(least: int) -> Callable[[click.Context, click.Parameter, str | None]
     return read
 
 
-def _of_field(declared: Field[Any], group: str) -> ManageOption:
-    option = option_of(declared)
+def _of_field(name: str, group: str) -> ManageOption:
+    option, default = DECLARED[name], DEFAULTS[name]
     settings: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "default": None}
-    flags = [*option.flags, declared.name]
-    if isinstance(declared.default, bool):
+    flags = [*option.flags, name]
+    if isinstance(default, bool):
         # The second flag is of use to --edit.
         flags[0] = f"{flags[0]}/--no-{flags[0].removeprefix('--')}"
         settings["metavar"] = None
-    elif isinstance(declared.default, int):
-        settings.update(type=str, callback=_number(declared.default))
-    elif isinstance(declared.default, tuple):
+    elif isinstance(default, int):
+        settings.update(type=str, callback=_number(default))
+    elif isinstance(default, tuple):
         settings["multiple"] = True
-    if declared.name == "interface":
+    if name == "interface":
         settings["shell_complete"] = complete_interfaces
     return ManageOption(flags, group=group, new=option.new, **settings)
 
@@ -91,7 +90,7 @@ def kernel_params(group: str) -> list[click.Parameter]:
     Args:
         group: the heading under which the help shows them.
     """
-    return [_of_field(declared, group) for declared in fields(KernelOptions)]
+    return [_of_field(name, group) for name in DECLARED]
 
 
 def complete_interfaces(
@@ -108,13 +107,13 @@ def changes(values: Mapping[str, Any]) -> dict[str, Any]:
         values: what click read, by the names of the options.
     """
     found: dict[str, Any] = {}
-    for declared in fields(KernelOptions):
-        value = values[declared.name]
+    for name in DECLARED:
+        value = values[name]
         if value is None or value == ():
             continue
         if isinstance(value, tuple):
             value = tuple(word for word in value if word)
-        found[declared.name] = declared.default if value == "" else value
+        found[name] = DEFAULTS[name] if value == "" else value
     return found
 
 
@@ -126,9 +125,8 @@ def add_command(options: KernelOptions, place: Sequence[str]) -> list[str]:
         place: the words that say where its kernelspec lies.
     """
     words = ["remote-kernels", "manage", "--add"]
-    declared = KernelOptions.__dataclass_fields__
     for name, value in given(options).items():
-        words += flag_and_value(option_of(declared[name]).flags[0], value)
+        words += flag_and_value(DECLARED[name].flags[0], value)
     return [*words, *place]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from remote_kernels.errors import OptionsError
-from remote_kernels.options import KernelOptions, given, option_of
+from remote_kernels.options import DECLARED, KernelOptions, given
 from remote_kernels.resources import kibibytes, seconds
 from remote_kernels.shell_text import BOOTSTRAP
 from remote_kernels.way import NOT_SHARED, OPTIONS, Way
@@ -41,10 +41,7 @@ class Interface:
     def unusable(cls, options: KernelOptions) -> list[str]:
         """The names of the given fields of which this interface can make no use."""
         return [
-            name
-            for name in given(options)
-            if name not in cls.uses
-            and not option_of(KernelOptions.__dataclass_fields__[name]).general
+            name for name in given(options) if name not in cls.uses and not DECLARED[name].general
         ]
 
     @classmethod
@@ -55,10 +52,10 @@ class Interface:
             OptionsError: an option is of no use here, or its value cannot be read.
         """
         for name in cls.unusable(options):
-            flag = option_of(KernelOptions.__dataclass_fields__[name]).flags[0]
+            flag = DECLARED[name].flags[0]
             raise OptionsError(f"the interface {cls.name} cannot use {flag}")
         for name, value in given(options).items():
-            option = option_of(KernelOptions.__dataclass_fields__[name])
+            option = DECLARED[name]
             if option.choices and value not in option.choices:
                 raise OptionsError(f"{option.flags[0]} is one of {', '.join(option.choices)}")
         lease_of(options)

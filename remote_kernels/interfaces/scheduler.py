@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from remote_kernels.errors import JobRefusedError, RemoteKernelsError, SchedulerDownError
 from remote_kernels.hosts import Host
@@ -29,8 +28,7 @@ SCHEDULER_USES = frozenset(
 _NOISE = re.compile(r"Connection to \S+ closed\b")
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """What a scheduler says of a job.
 
     Attributes:

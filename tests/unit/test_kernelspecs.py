@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 
 
 def test_add(kernels: Path) -> None:
-    spec = add(replace(SSH, language="python"), kernels)
+    spec = add(SSH._replace(language="python"), kernels)
     assert {path.name for path in (kernels / NAME).iterdir()} == OURS
     assert [path.name for path in kernels.iterdir()] == [NAME]
     document = json.loads((kernels / NAME / "kernel.json").read_text(encoding="utf-8"))
@@ -83,7 +82,7 @@ def test_add(kernels: Path) -> None:
         "display_name": "SSH me@gpu Python 3",
         "language": "python",
     }
-    assert spec.options == replace(SSH, language="python")
+    assert spec.options == SSH._replace(language="python")
 
 
 def test_jupyter_reads_it(kernels: Path) -> None:
@@ -108,13 +107,13 @@ def test_directory_is_readable_for_those_whom_the_umask_lets(kernels: Path) -> N
 
 
 def test_capitals_become_the_name_that_jupyter_knows(kernels: Path) -> None:
-    spec = add(replace(SSH, host="GPU"), kernels)
+    spec = add(SSH._replace(host="GPU"), kernels)
     assert spec.directory.name == "rik_ssh_gpu_python3"
-    assert kernelspecs.planned(replace(SSH, host="GPU"), kernels)[1]
+    assert kernelspecs.planned(SSH._replace(host="GPU"), kernels)[1]
 
 
 def test_replacing_ours_keeps_what_people_added(kernels: Path) -> None:
-    spec = add(replace(SSH, language="python", workdir="/old"), kernels)
+    spec = add(SSH._replace(language="python", workdir="/old"), kernels)
     document = dict(spec.document)
     document["metadata"] = {"supported_encryption": ["curve"]}
     document["env"] = {"A": "1"}
@@ -122,7 +121,7 @@ def test_replacing_ours_keeps_what_people_added(kernels: Path) -> None:
     path.write_text(json.dumps(document), encoding="utf-8")
     (spec.directory / "kernel.js").write_text("mine", encoding="utf-8")
     (spec.directory / "logo-svg.svg").write_text("mine", encoding="utf-8")
-    new, replaced = kernelspecs.planned(replace(SSH, workdir="/new"), kernels)
+    new, replaced = kernelspecs.planned(SSH._replace(workdir="/new"), kernels)
     kernelspecs.write(new)
     assert replaced
     written = json.loads(path.read_text(encoding="utf-8"))
@@ -170,7 +169,7 @@ def test_ours_at_another_place_is_not_replaced(kernels: Path, tmp_path: Path) ->
     add(SSH, tmp_path / "elsewhere")
     before = snapshot(tmp_path / "elsewhere")
     assert not kernelspecs.planned(SSH, kernels)[1]
-    add(replace(SSH, workdir="/x"), kernels)
+    add(SSH._replace(workdir="/x"), kernels)
     assert snapshot(tmp_path / "elsewhere") == before
 
 
@@ -191,7 +190,7 @@ def test_all_or_nothing(
     target = shutil if breaks == "copyfile" else Path
     with monkeypatch.context() as patched:
         patched.setattr(target, breaks, full)
-        spec, _ = kernelspecs.planned(replace(SSH, workdir="/x"), kernels)
+        spec, _ = kernelspecs.planned(SSH._replace(workdir="/x"), kernels)
         used = breaks != ("rename" if there_is_one else "replace")
         if used:
             with pytest.raises(KernelSpecError, match="No space left on device"):
@@ -257,7 +256,7 @@ def test_remove_leaves_the_files_of_others(kernels: Path) -> None:
 
 
 def test_find_takes_the_first_of_a_name(kernels: Path, tmp_path: Path) -> None:
-    mine = add(replace(SSH, workdir="/mine"), kernels)
+    mine = add(SSH._replace(workdir="/mine"), kernels)
     add(SSH, tmp_path / "system")
     put(tmp_path / "other" / NAME, {"argv": ["python"], "display_name": "x"})
     missing = tmp_path / "missing"
@@ -277,16 +276,16 @@ def test_directories_are_jupyters(kernels: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_edit_keeps_the_rest(kernels: Path) -> None:
     spec = add(SSH, kernels)
-    new = kernelspecs.edited(spec, replace(SSH, name="Python 4", workdir="/w"))
+    new = kernelspecs.edited(spec, SSH._replace(name="Python 4", workdir="/w"))
     assert new.name == NAME
     assert new.display_name == "SSH me@gpu Python 4"
-    assert new.options == replace(SSH, name="Python 4", workdir="/w")
+    assert new.options == SSH._replace(name="Python 4", workdir="/w")
 
 
 def test_edit_keeps_a_display_name_given_by_hand(kernels: Path) -> None:
     spec = add(SSH, kernels)
     by_hand = KernelSpec(spec.directory, {**spec.document, "display_name": "My box"})
-    assert kernelspecs.edited(by_hand, replace(SSH, name="new")).display_name == "My box"
+    assert kernelspecs.edited(by_hand, SSH._replace(name="new")).display_name == "My box"
 
 
 def test_migrate(kernels: Path) -> None:
@@ -323,7 +322,7 @@ def test_migrate(kernels: Path) -> None:
 
 @pytest.mark.parametrize("name", ["Python 3", "", "-n", "--", "~", "{cwd} $x", "Größe\n2"])
 def test_the_name_is_kept_as_it_was_given(kernels: Path, name: str) -> None:
-    options = replace(SSH, name=name)
+    options = SSH._replace(name=name)
     if name == "--":
         with pytest.raises(OptionsError, match="--name cannot be '--'"):
             kernelspecs.planned(options, kernels)

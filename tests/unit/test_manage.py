@@ -17,7 +17,7 @@ import pytest
 from remote_kernels import __version__
 from remote_kernels.cli.manage import manage as manage_command
 from remote_kernels.cli.params import spelled_out
-from remote_kernels.options import KernelOptions
+from remote_kernels.options import DECLARED
 from remote_kernels.shell_text import BOOTSTRAP, RECEIVER, receiver_command
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -139,8 +139,8 @@ def test_what_could_be_shortened_still_can() -> None:
 
 
 def test_old_spelling_with_a_hyphen_where_there_was_an_underscore() -> None:
-    for field in KernelOptions.__dataclass_fields__.values():
-        for flag in field.metadata["option"].flags:
+    for option in DECLARED.values():
+        for flag in option.flags:
             if flag.startswith("--") and ("_" in flag or "-" in flag[2:]):
                 other = "--" + flag[2:].replace("_", "-")
                 assert normal(f"{other}=x") == normal(f"{flag}=x")

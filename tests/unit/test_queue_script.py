@@ -8,7 +8,6 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,22 +97,19 @@ class Cluster:
 
 
 def script(*command: str, **changes: Any) -> QueueScript:
-    return replace(
-        QueueScript(
-            mark=MARK,
-            command=command or ("fake-run",),
-            environment={},
-            unset=(),
-            kept=(),
-            end_signal="INT",
-            look="",
-            own_session=True,
-            settled="*",
-            look_back="",
-            cancel="fake-cancel 7",
-        ),
-        **changes,
-    )
+    return QueueScript(
+        mark=MARK,
+        command=command or ("fake-run",),
+        environment={},
+        unset=(),
+        kept=(),
+        end_signal="INT",
+        look="",
+        own_session=True,
+        settled="*",
+        look_back="",
+        cancel="fake-cancel 7",
+    )._replace(**changes)
 
 
 def events(terminal: Terminal) -> list[str]:
@@ -171,7 +167,7 @@ def as_sh(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[QueueScri
         def text(self) -> str:
             return super().text().replace("/bin/sh", str(tmp_path / "sh"))
 
-    return lambda script: Changed(**vars(script))
+    return lambda script: Changed(**script._asdict())
 
 
 # --- what it says --------------------------------------------------------------------------------
@@ -466,7 +462,7 @@ def test_the_terminal_goes_before_it_is_known_who_has_to_be_ended(stubborn: Clus
             assert begin in text
             return text.replace(begin, late.replace(">&5", ">&1"))
 
-    terminal = stubborn.asked(Late(**vars(asked)))
+    terminal = stubborn.asked(Late(**asked._asdict()))
     terminal.wait_for(b"starting\n")
     terminal.hang_up()
     # The first process goes at once; the others have been told by then.
