@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bed import Bed, GridEngine, Scheduler, Slurm
+from bed import Bed, GridEngine, Scheduler, Slurm, wait_until
 from benchmarks import measure, report
-from benchmarks.contestants import contestants, job_contestants
+from benchmarks.contestants import USER, contestants, job_contestants
 from benchmarks.figures import Measured, Values
 from frontend import Kernel
+from relay import Relay
 
 #: What measures one contestant: its name in the table, its kernel name, and where to write.
 MeasureOne = Callable[[str, str, Path], dict[str, float]]
@@ -43,6 +44,10 @@ def wanted(
     bed: Bed, arguments: argparse.Namespace
 ) -> Iterator[tuple[str, dict[str, str], MeasureOne]]:
     """What is measured: a title, the contestants' kernels, and how; schedulers start meanwhile."""
+    if arguments.slow:
+        with Relay("far", delay=0.025) as relay:
+            yield "ssh, 50 ms", contestants(bed, f"{USER}@127.0.0.1:{relay.port}"), measure_start
+        return
     if not arguments.jobs:
         measure_one = measure_outputs if arguments.outputs else partial(measure_kernel, bed)
         yield "ssh", contestants(bed), measure_one
@@ -65,6 +70,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--jobs", action="store_true", help="kernels in jobs of Slurm and of Grid Engine instead"
+    )
+    parser.add_argument(
+        "--slow", action="store_true", help="starts over a line with a round trip of 50 ms instead"
     )
     parser.add_argument("--json", metavar="FILE", help="write all values there")
     return parser.parse_args()
@@ -94,6 +102,11 @@ def measure_job(scheduler: Scheduler, name: str, kernel: str, directory: Path) -
     return measure.job_figures(scheduler, kernel, directory, in_jobs=name != "L0")
 
 
+def measure_start(name: str, kernel: str, directory: Path) -> dict[str, float]:
+    """How long a start takes."""
+    return measure.start_figures(kernel, directory)
+
+
 def measure_outputs(name: str, kernel: str, directory: Path) -> dict[str, float]:
     """The figures of a kernel that is there."""
     with Kernel(kernel, directory) as running:
@@ -105,6 +118,7 @@ def measure_rounds(
 ) -> Measured:
     """Every contestant in every round; each round begins with another one."""
     measured: dict[str, dict[str, Values]] = {name: defaultdict(list) for name in kernels}
+    before = measure.processes()
     for kernel in kernels.values():
         with Kernel(kernel, directory):
             pass  # the first start fills caches and known_hosts
@@ -112,6 +126,8 @@ def measure_rounds(
     for number in range(rounds):
         for name in order:
             print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr)
+            # A connection that was shared a moment ago would spare a login.
+            wait_until(lambda: measure.processes() <= before, 30, "all of the last one to be gone")
             for key, value in measure_one(name, kernels[name], directory).items():
                 measured[name][key].append(value)
         order.append(order.pop(0))

@@ -65,9 +65,9 @@ JOBS = {
 }
 
 
-def contestants(bed: Bed) -> dict[str, str]:
-    """Write the kernelspecs; what the tables call them, and their kernel names."""
-    site = Site(bed.far, USER, bed.far_python, ["--interface", "ssh", "--host", f"{USER}@far"])
+def contestants(bed: Bed, host: str = f"{USER}@far") -> dict[str, str]:
+    """Write the kernelspecs for a way to ``far``; what the tables call them, and their names."""
+    site = Site(bed.far, USER, bed.far_python, ["--interface", "ssh", "--host", host])
     return {"L0": plain(site.python), "L1": by_hand(site), "ours": add_kernel(site)}
 
 
@@ -95,7 +95,15 @@ def plain(python: str) -> str:
 
 def by_hand(site: Site) -> str:
     """What a patient person would write; ssh would end at a SIGINT, so interrupts are messages."""
-    argv = ["sh", "-c", BY_HAND, "sh", "{connection_file}", f"{site.user}@far", site.python]
+    argv = [
+        "sh",
+        "-c",
+        BY_HAND,
+        "sh",
+        "{connection_file}",
+        f"ssh://{site.options[-1]}",
+        site.python,
+    ]
     return write("by-hand", {"argv": argv, "interrupt_mode": "message"})
 
 

@@ -29,6 +29,15 @@ DISPLAY = (
     f"display({{'text/plain': 'x' * {SHOWN_MB * 10**6}}}, raw=True)"
 )
 IDLE_SECONDS = 10
+# Of each process: its share of memory in KB, and the nanoseconds that it has computed.
+FAR_COSTS = """
+for pid in $(ps -o pid= -U "$1"); do
+    ! grep -qa ipykernel_launcher.-f /proc/$pid/cmdline || continue
+    pss=$(sed -n 's/^Pss: *\\([0-9]*\\).*/\\1/p' /proc/$pid/smaps_rollup)
+    read -r cpu rest </proc/$pid/schedstat
+    echo $pss $cpu
+done
+"""
 MANY = 10
 
 
@@ -61,7 +70,7 @@ def kernel_figures(bed: Bed, name: str, directory: Path, is_remote: bool) -> dic
         found |= output_figures(kernel)
         found |= second_kernel_figures(bed, name, directory)
         if is_remote:  # the plain kernel has nothing but itself here
-            found |= cost_figures(processes() - before)
+            found |= cost_figures(bed, processes() - before)
         found |= command_figures(kernel)
     return found
 
@@ -129,15 +138,40 @@ def second_kernel_figures(bed: Bed, name: str, directory: Path) -> dict[str, flo
         return {"second_ready_s": clock.s(), "second_logins": len(bed.far.logins())}
 
 
-def cost_figures(pids: set[int]) -> dict[str, float]:
-    """What the processes of a kernel take on this machine while nothing is done."""
-    before = sum(map(cpu_ms, pids))
+def start_figures(name: str, directory: Path) -> dict[str, float]:
+    """The starts of a kernel, and of another one beside it."""
+    start = Clock()
+    with Kernel(name, directory) as kernel:
+        found = {"ready_s": start.s()}
+        run(kernel, "1 + 1")
+        found["first_result_s"] = start.s()
+        start = Clock()
+        with Kernel(name, directory):
+            return found | {"second_ready_s": start.s()}
+
+
+def cost_figures(bed: Bed, pids: set[int]) -> dict[str, float]:
+    """What the processes of a kernel take on both sides while nothing is done."""
+    before, (_, far_before) = sum(map(cpu_ms, pids)), far_costs(bed)
     time.sleep(IDLE_SECONDS)
+    far_memory, far_cpu = far_costs(bed)
     return {
         "idle_ms": sum(map(cpu_ms, pids)) - before,
         "memory_mb": sum(map(pss_mb, pids)),
         "processes": len(pids),
+        "far_memory_mb": far_memory,
+        "far_idle_ms": far_cpu - far_before,
     }
+
+
+def far_costs(bed: Bed) -> tuple[float, float]:
+    """Memory in MB and CPU time in ms of the user's processes over there, without the kernel's."""
+    memory = cpu = 0.0
+    for line in bed.far.run(["sh", "-c", FAR_COSTS, "sh", USER]).stdout.splitlines():
+        pss_kb, cpu_ns = line.split()
+        memory += int(pss_kb) / 1024
+        cpu += int(cpu_ns) / 10**6
+    return memory, cpu
 
 
 def command_figures(kernel: Kernel) -> dict[str, float]:

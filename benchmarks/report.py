@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import FIGURES, Figure, Measured, Values, median, ratio
+from benchmarks.figures import FIGURES, LIMITS, Figure, Limit, Measured, Values, median, ratio
 
 HEADINGS = ("figure", "L0", "L1", "ours", "ours/L1", "ours/L0", "limit")
 
@@ -20,7 +20,8 @@ HEADINGS = ("figure", "L0", "L1", "ours", "ours/L1", "ours/L0", "limit")
 def show(title: str, measured: Measured, rounds: int) -> None:
     """Print a table: drawn at a terminal, else in plain lines; then what misses its limit."""
     figures = [figure for figure in FIGURES if measured["ours"].get(figure.key)]
-    rows = [row(figure, measured) for figure in figures]
+    limits = LIMITS[title]
+    rows = [row(figure, measured, limits.get(figure.key)) for figure in figures]
     print(f"{title}: median of {rounds} rounds in turns, range in brackets.\n")
     if sys.stdout.isatty():
         table = Table(*HEADINGS)
@@ -31,18 +32,27 @@ def show(title: str, measured: Measured, rounds: int) -> None:
         widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
         for cells in (HEADINGS, *rows):
             print("  ".join(map(str.ljust, cells, widths)).rstrip())
-    missed = [figure.title for figure in figures if not figure.kept(measured)]
+    missed = [figure.title for figure in figures if figure.key in above_limit(title, measured)]
     print(f"\nAbove the limit: {'; '.join(missed)}." if missed else "\nAll limits are kept.")
 
 
-def row(figure: Figure, measured: Measured) -> tuple[str, ...]:
+def above_limit(title: str, measured: Measured) -> list[str]:
+    """The keys of the figures in which ours does not keep its limit."""
+    return [
+        key
+        for key, limit in LIMITS[title].items()
+        if measured["ours"].get(key) and not limit.is_kept(key, measured)
+    ]
+
+
+def row(figure: Figure, measured: Measured, limit: Limit | None) -> tuple[str, ...]:
     """The cells of one figure."""
     ratios = (ratio(measured, figure.key, to) for to in ("L1", "L0"))
     return (
         figure.title,
         *(spread(figure, measured[name].get(figure.key, [])) for name in ("L0", "L1", "ours")),
         *("" if value is None else f"{value:.2f}" for value in ratios),
-        figure.limit,
+        str(limit or ""),
     )
 
 
@@ -62,12 +72,12 @@ def as_json(suites: Mapping[str, Measured], rounds: int) -> bytes:
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "rounds": rounds,
-        **{title: suite_as_data(measured) for title, measured in suites.items()},
+        **{title: suite_as_data(title, measured) for title, measured in suites.items()},
     }
     return json.dumps(data, indent=2).encode() + b"\n"
 
 
-def suite_as_data(measured: Measured) -> dict[str, Any]:
+def suite_as_data(title: str, measured: Measured) -> dict[str, Any]:
     """What was measured of one set of contestants."""
     figures = [figure for figure in FIGURES if measured["ours"].get(figure.key)]
     return {
@@ -79,6 +89,6 @@ def suite_as_data(measured: Measured) -> dict[str, Any]:
             f"ours/{to}": {figure.key: ratio(measured, figure.key, to) for figure in figures}
             for to in ("L1", "L0")
         },
-        "above_limit": [figure.key for figure in figures if not figure.kept(measured)],
+        "above_limit": above_limit(title, measured),
         "values": measured,
     }

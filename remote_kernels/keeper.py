@@ -34,7 +34,7 @@ CLOSED_LEASE = 6.0
 FILE_LINK = "file"
 #: Seconds that a socket on the same host may take.
 CONNECT_PATIENCE = 1.0
-#: Seconds between two looks whether a job's terminal is alive, and how long it may be silent.
+#: Seconds between two looks whether a line is alive, and how long it may be silent.
 BEAT, SILENCE = 20.0, 75.0
 # A scheduler does not kill all at the same moment.
 _RECEIVER_ENDS_TOO = 0.3
@@ -163,7 +163,8 @@ class Keeper:
             self._listen()
             if self._order.on_terminal:
                 self.loop.watch(self._guard, self._on_guard_end)
-                self._look_for_silence()
+            if self._order.on_terminal or not self._order.stays_near:
+                self.loop.after(BEAT, self._look_for_silence)
             self.begin()
             self.loop.before_waiting.insert(0, self.before_waiting)
             while not self.over:
@@ -256,19 +257,30 @@ class Keeper:
 
     # --- sessions -------------------------------------------------------------------------------
 
-    def begin_line(self, descriptors: "tuple[int, int]", sshd: int) -> None:
+    def begin_line(self, descriptors: "tuple[int, int]", sshd: int) -> bool:
         """Use a new session's line in place of the one before.
 
         Args:
             descriptors: to read and to write; ours from now on.
             sshd: process number of the sshd whose session it is; 0 if there is none.
+
+        Returns:
+            Whether it is still there; a launcher that has lost patience leaves it.
         """
+        place = f"{os.uname().nodename} {self._path}"
+        try:
+            os.write(descriptors[1], f"\n{self._order.mark} KEEPER {place}\n".encode())
+        except OSError:
+            for descriptor in set(descriptors):
+                os.close(descriptor)
+            if self._line is None and self._lease is None:
+                self._await_launcher(closed=True)
+            return False
         self._end_line()
         if self._order.on_terminal and self._terminal is None:
             self._terminal = descriptors
-        place = f"{os.uname().nodename} {self._path}"
-        os.write(descriptors[1], f"\n{self._order.mark} KEEPER {place}\n".encode())
         self._use_line(descriptors, sshd)
+        return True
 
     def _use_line(self, descriptors: "tuple[int, int]", sshd: int) -> Line:
         if self._lease is not None:
@@ -295,8 +307,10 @@ class Keeper:
         except (OSError, IndexError, ValueError, struct.error):
             session.close()
             return
-        self.begin_line((read, write), sshd)
-        self._session = session
+        if self.begin_line((read, write), sshd):
+            self._session = session
+        else:
+            session.close()
 
     def _end_line(self) -> None:
         if self._line is None:
@@ -336,19 +350,27 @@ class Keeper:
         self._use_line(self._terminal, 0).take(data)
 
     def _look_for_silence(self) -> None:
-        """End when nobody is at the other end of the terminal, which not every scheduler notices.
+        """Notice that nobody is at the other end, which neither sshd nor every scheduler does.
 
-        The launcher asks whether we are there, and while it is away the login host's keeper does.
+        The launcher asks whether we are there. While it is away from a job, the login host's keeper
+        is heard on the terminal.
         """
-        line_heard_at = self._line.heard_at if self._line is not None else 0.0
-        if time.monotonic() - max(self._heard_at, line_heard_at) > SILENCE:
-            self.on_silence()
-            # The receiver ends of it, and the job with that.
-            if _runs(self._parent):
-                os.kill(self._parent, signal.SIGTERM)
-            self.finish()
-        else:
-            self.loop.after(BEAT, self._look_for_silence)
+        latest = time.monotonic() - SILENCE
+        line_is_silent = self._line is None or self._line.heard_at < latest
+        if self._order.on_terminal and line_is_silent and self._heard_at < latest:
+            self._job_is_lost()
+            return
+        if not self._order.on_terminal and self._line is not None and line_is_silent:
+            self._end_line()
+            self._await_launcher(closed=False)
+        self.loop.after(BEAT, self._look_for_silence)
+
+    def _job_is_lost(self) -> None:
+        self.on_silence()
+        # The receiver ends of it, and the job with that.
+        if _runs(self._parent):
+            os.kill(self._parent, signal.SIGTERM)
+        self.finish()
 
     def _on_guard_end(self) -> None:
         """Some schedulers kill what has the terminal, and then wait for us to leave it."""

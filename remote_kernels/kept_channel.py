@@ -47,7 +47,7 @@ _BURSTS, _BURST_PAUSE = 4, 0.4
 
 # A line on which nothing came for so long is taken for dead. It is looked at so often, and the
 # other end is asked whether it is there.
-_SILENCE, _BEAT = 9.0, 5.0
+_SILENCE, _BEAT = 9.0, 7.0
 # The same when this machine has slept.
 _WOKEN_SILENCE = 2.5
 # For a login that is to lead back; one over a shared connection that hangs is to be left soon.

@@ -60,6 +60,23 @@ def test_the_login_hosts_session_is_lost(queue: Queue, tmp_path: Path) -> None:
     queue.wait_empty()
 
 
+@pytest.mark.parametrize("queue", [param("slurm"), param("sge")], indirect=True)
+def test_the_network_is_lost(queue: Queue, tmp_path: Path) -> None:
+    def lose_network() -> None:
+        queue.bed.gw1.cut()
+        wait_until(lambda: "has been silent" in log_text(), 20, "the launcher to notice")
+        queue.bed.gw1.mend()
+
+    with Kernel(add_kernel(queue.site(node="n1")), tmp_path) as kernel:
+        kernel.run("precious = 42")
+        code = "import time\nfor n in range(300):\n    print(n, flush=True)\n    time.sleep(0.1)"
+        printed = run_and_disturb(kernel, code, [(10, lose_network)])
+        assert printed.split() == [str(n) for n in range(300)]
+        wait_until(lambda: "back at" in log_text(), 45, "the line")
+        assert kernel.value("precious") == 42
+    queue.wait_empty()
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("queue", [param("slurm"), param("sge")], indirect=True)
 def test_the_login_host_is_started_anew(queue: Queue, kernel: Kernel, tmp_path: Path) -> None:

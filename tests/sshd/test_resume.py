@@ -14,6 +14,7 @@ import pytest
 
 from bed import Bed, wait_until
 from frontend import FLOOD, Kernel, Site, Steps, add_kernel, flood, log_text, run_and_disturb
+from remote_kernels.keeper import BEAT, SILENCE
 from remote_kernels.private_directory import PrivateDirectory
 
 pytestmark = [pytest.mark.usefixtures("nothing_remains", "jupyter")]
@@ -199,6 +200,18 @@ def test_a_lease_that_runs_out(site: Site, bed: Bed, tmp_path: Path) -> None:
         wait_until(lambda: not site.kernels(), 10, "the kernel's end")
         assert kernel.launcher_status(timeout=5) == 27
         assert "for as long as the kernel waits (--lease)" in kernel.stderr()
+
+
+@pytest.mark.timeout(300)
+def test_a_laptop_that_is_switched_off(site: Site, bed: Bed, tmp_path: Path) -> None:
+    with Kernel(add_kernel(site, "--lease=3s"), tmp_path) as kernel:
+        # Nothing of it says a word any more.
+        bed.far.cut()
+        kernel.kill_launcher()
+        bed.laptop.run(["pkill", "-KILL", "-x", "ssh"])
+        # sshd would wait for hours.
+        wait_until(lambda: not site.kernels(), SILENCE + BEAT + 20, "the kernel's end")
+        bed.far.mend()
 
 
 def test_a_launcher_that_is_killed_while_away(site: Site, bed: Bed, tmp_path: Path) -> None:

@@ -214,6 +214,14 @@ def test_the_life_of_a_kernel(near: Near) -> None:
     assert near.arrived[MESSAGES].startswith(f"HELLO {host} 4711\nCOPY ".encode())
     near.tell("INT")
     near.heard("interrupted", OUTPUT)
+    # A new session whose launcher has lost patience is none.
+    read, write = os.pipe()
+    os.close(read)
+    with socket.socket(socket.AF_UNIX) as abandoned:
+        abandoned.connect(path)
+        socket.send_fds(abandoned, [b"0"], [near.socket.fileno(), write])
+        os.close(write)
+        assert abandoned.recv(1) == b""
     # A new session in place of the old one, while bytes are on their way.
     stream.write(blob)
     assert near.session(attachment(host, path, MARK)).startswith(f"KEEPER {host} {path}")
