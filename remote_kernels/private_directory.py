@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import shutil
 from pathlib import Path
 
 from remote_kernels.errors import RemoteKernelsError
@@ -43,20 +43,11 @@ class PrivateDirectory:
                 # Its launcher lives, and has just removed it.
                 continue
             if own and pid.isdecimal() and not _alive(int(pid)):
-                _remove(path)
+                shutil.rmtree(path, ignore_errors=True)
 
     def remove(self) -> None:
         """Remove it with all that is in it; doing it twice does no harm."""
-        _remove(self.path)
-
-
-def _remove(directory: Path) -> None:
-    """Remove a directory of ours; there are none in it."""
-    # Not shutil's rmtree: every launcher would have it in memory, with all its archive formats.
-    with suppress(OSError):
-        for path in directory.iterdir():
-            path.unlink()
-        directory.rmdir()
+        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:

@@ -138,6 +138,9 @@ class SshServer:
             await asyncio.gather(
                 _carry(child.stdout, process.stdout), _carry(child.stderr, process.stderr)
             )
+            # As sshd does: what was said last is known before the command has ended.
+            with suppress(OSError, asyncssh.Error):
+                process.stdout.write_eof()
             status = await child.wait()
         except asyncio.CancelledError:
             with suppress(ProcessLookupError):
