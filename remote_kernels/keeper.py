@@ -277,6 +277,7 @@ class Keeper:
                 self._await_launcher(closed=True)
             return False
         self._end_line()
+        self._end_session()
         if self._order.on_terminal and self._terminal is None:
             self._terminal = descriptors
         self._use_line(descriptors, sshd)
@@ -322,6 +323,8 @@ class Keeper:
         else:
             for descriptor in self._line_files:
                 os.close(descriptor)
+
+    def _end_session(self) -> None:
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -347,6 +350,7 @@ class Keeper:
             return
         data, self._passed = self._passed[begins:], b""
         self._end_line()
+        self._end_session()
         self._use_line(self._terminal, 0).take(data)
 
     def _look_for_silence(self) -> None:
@@ -362,6 +366,7 @@ class Keeper:
             return
         if not self._order.on_terminal and self._line is not None and line_is_silent:
             self._end_line()
+            self._end_session()
             self._await_launcher(closed=False)
         self.loop.after(BEAT, self._look_for_silence)
 
@@ -404,12 +409,17 @@ class Keeper:
         if self._terminal is None:
             self._await_launcher(closed)
             if not closed and self._sshd:
+                # What the session is to wait for must not end before.
                 self.loop.after(_SSHD_ENDS_TOO, self._look_after_sshd)
+                return
+        self._end_session()
 
     def _look_after_sshd(self) -> None:
         # The session was closed over there, if its sshd has nothing else to end of.
-        if self._line is None and _runs(self._sshd):
-            self._await_launcher(closed=True)
+        if self._line is None:
+            if _runs(self._sshd):
+                self._await_launcher(closed=True)
+            self._end_session()
 
     def _await_launcher(self, closed: bool) -> None:
         if self._lease is not None:

@@ -222,6 +222,16 @@ def test_a_laptop_that_is_switched_off(site: Site, bed: Bed, tmp_path: Path) -> 
         pass
 
 
+def test_a_launcher_that_is_killed_after_it_came_back(site: Site, bed: Bed, tmp_path: Path) -> None:
+    # Its ssh is the only one of its connection, whose sshd ends with the session.
+    with Kernel(add_kernel(site, "--no-share"), tmp_path) as kernel:
+        kill_sshd(bed)
+        said("back at")
+        kernel.begin("while True: print('x' * 65536)")
+        kernel.kill_launcher()
+        wait_until(lambda: not site.kernels(), 15, "the kernel's end")
+
+
 def test_a_launcher_that_is_killed_while_away(site: Site, bed: Bed, tmp_path: Path) -> None:
     with Kernel(add_kernel(site, "--lease=3s"), tmp_path) as kernel:
         bed.far.stop_sshd()
