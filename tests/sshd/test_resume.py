@@ -227,7 +227,6 @@ def test_a_launcher_that_is_killed_after_it_came_back(site: Site, bed: Bed, tmp_
     with Kernel(add_kernel(site, "--no-share"), tmp_path) as kernel:
         kill_sshd(bed)
         said("back at")
-        kernel.begin("while True: print('x' * 65536)")
         kernel.kill_launcher()
         wait_until(lambda: not site.kernels(), 15, "the kernel's end")
 
