@@ -95,15 +95,8 @@ def plain(python: str) -> str:
 
 def by_hand(site: Site) -> str:
     """What a patient person would write; ssh would end at a SIGINT, so interrupts are messages."""
-    argv = [
-        "sh",
-        "-c",
-        BY_HAND,
-        "sh",
-        "{connection_file}",
-        f"ssh://{site.options[-1]}",
-        site.python,
-    ]
+    url = f"ssh://{site.options[-1]}"
+    argv = ["sh", "-c", BY_HAND, "sh", "{connection_file}", url, site.python]
     return write("by-hand", {"argv": argv, "interrupt_mode": "message"})
 
 

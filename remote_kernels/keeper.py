@@ -276,14 +276,14 @@ class Keeper:
             if self._line is None and self._lease is None:
                 self._await_launcher(closed=True)
             return False
-        self._end_line()
-        self._end_session()
         if self._order.on_terminal and self._terminal is None:
             self._terminal = descriptors
         self._use_line(descriptors, sshd)
         return True
 
     def _use_line(self, descriptors: "tuple[int, int]", sshd: int) -> Line:
+        self._end_line()
+        self._end_session()
         if self._lease is not None:
             self._lease.cancel()
         self._line_files, self._sshd = descriptors, sshd
@@ -349,8 +349,6 @@ class Keeper:
             self._on_noise(data)
             return
         data, self._passed = self._passed[begins:], b""
-        self._end_line()
-        self._end_session()
         self._use_line(self._terminal, 0).take(data)
 
     def _look_for_silence(self) -> None:
