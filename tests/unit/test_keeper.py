@@ -9,7 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +124,12 @@ class Near:
         stream.receiver = take
         return stream
 
-    def session(self, sent: tuple[bytes, bytes]) -> str:
+    def session(self, sent: tuple[bytes, bytes], shell: Sequence[str] = ("/bin/sh", "-c")) -> str:
         """Begin a session; what it says of itself."""
         near, far = socket.socketpair()
         env = {**os.environ, "PATH": f"{self.path}:{os.environ['PATH']}", "JOB": "4711"}
         process = subprocess.Popen(
-            ["/bin/sh", "-c", BOOTSTRAP], stdin=far, stdout=far, env=env, start_new_session=True
+            [*shell, BOOTSTRAP], stdin=far, stdout=far, env=env, start_new_session=True
         )
         self.sessions.append(process)
         far.close()
@@ -295,6 +295,28 @@ def test_a_lost_line_is_waited_for_and_a_closed_one_not_for_long(one: Near) -> N
     one.line.close()
     one.socket.close()
     wait_until(lambda: not runs(kernel), 10, "the kernel's end")
+
+
+def test_a_line_that_is_closed_both_ways_at_once_was_not_lost(one: Near, tmp_path: Path) -> None:
+    # As a launcher does that is killed. What is left over there tells: the session's sshd lives on
+    # for as long as there is something in its session.
+    (tmp_path / "sshd").symlink_to("/bin/sh")
+    _, host, path = one.session(start_of_keeper(one.order)).split()
+    one.heard("UP")
+    one.heard("I am", OUTPUT)
+    kernel = int(one.arrived[OUTPUT].split()[-1])
+    sshd = (str(tmp_path / "sshd"), "-c", '/bin/sh -c "$0"; :')
+    assert one.session(attachment(host, path, MARK), shell=sshd).startswith("KEEPER")
+    assert one.line is not None
+    one.line.close()
+    one.socket.close()
+
+    def is_over() -> bool:
+        # A zombie would be taken for one that lives.
+        one.sessions[-1].poll()
+        return not runs(kernel)
+
+    wait_until(is_over, 15, "the kernel's end")
 
 
 # --- of a command ---------------------------------------------------------------------------------
