@@ -402,6 +402,12 @@ class StreamLine(ChannelLine):
                 self._stream.write(bytes(buffer))
 
 
+def write_line(stream: "Stream", *words: str) -> None:
+    """Write words as a line, as :func:`take_lines` takes it; empty ones are left out."""
+    line = " ".join(word for word in words if word)
+    stream.write(line.encode("utf-8", "surrogateescape") + b"\n")
+
+
 def take_lines(stream: "Stream", take: "Callable[[str], None]") -> None:
     """Give what arrives on a stream line by line, and an empty line at its end."""
     lines = Lines()

@@ -31,8 +31,8 @@ MOST_STREAMS = 4096
 #: The random bytes by which the ends know that they are each other's.
 TOKEN_SIZE = 16
 
-HELLO, DATA, END, ACK, PING, PONG, REFUSE = range(1, 8)
-_KINDS = frozenset(range(1, 8))
+HELLO, DATA, END, ACK, PING, PONG, REFUSE, PACKED = range(1, 9)
+_KINDS = frozenset(range(1, 9))
 # Beside the kind: a checksum follows what the frame carries.
 _CHECKED = 0x80
 
@@ -44,6 +44,10 @@ _FIRST_POSITION = 2 + TOKEN_SIZE  # in a HELLO, after version, question and toke
 HEADER_SIZE = _HEAD.size + _CHECK.size
 #: How the first frame of a line begins that may carry others' text.
 FIRST_OF_LINE = _MAGIC + bytes([HELLO | _CHECKED])
+
+# Contents from so many bytes on are packed, and sent so if that leaves no more than this of them;
+# else as many are sent as they are before it is tried again.
+_PACKED_FROM, _WORTH_IT, _NOT_TRIED = 1 << 10, 0.75, 15
 
 # Smaller pieces are gathered into blocks, so that many of them take little memory.
 _GATHERED = 1 << 14
@@ -140,6 +144,7 @@ class Stream:
         ended: the owner has ended its direction.
         peer_ended: all of the other direction has arrived.
         is_busy: there is something that may be sent now.
+        not_packed: how many contents are to be sent as they are.
     """
 
     def __init__(self, channel: "Channel", number: int, rank: int, spool: Spool) -> None:
@@ -148,6 +153,7 @@ class Stream:
         self.receiver: Receiver | None = None
         self.written = 0
         self.ended = self.peer_ended = False
+        self.not_packed = 0
         self._channel = channel
         self._spool = spool
         # Offsets. Of what is sent: acknowledged, to be sent next, and the highest that ever was.
@@ -331,22 +337,24 @@ class Channel:
 
     Attributes:
         token: known to both ends, and to nobody else.
+        on_terminal: see below.
         streams: those that have not ended, by number.
         ready: the other end has said how far it has come, so that streams are sent.
         pong: the number of the last PING that was answered.
         noise: takes what stood between frames.
     """
 
-    def __init__(self, token: bytes, checked: bool = False) -> None:
+    def __init__(self, token: bytes, on_terminal: bool = False) -> None:
         """Begin without a line.
 
         Args:
             token: TOKEN_SIZE random bytes.
-            checked: the frames that go out carry a checksum of all, for lines (terminals) into
-                which others may write.
+            on_terminal: it goes through a scheduler. Others may write into its terminal, so the
+                frames that go out carry a checksum of all; and a megabyte costs schedulers much
+                more time than it takes to pack it, so what can be packed is.
         """
         self.token = token
-        self.checked = checked
+        self.on_terminal = on_terminal
         self.streams: dict[int, Stream] = {}
         self.ready = False
         self.pong = 0
@@ -439,6 +447,8 @@ class Channel:
                 self.forget_if_done(stream)
             self._owed.clear()
             for stream, (kind, offset, part) in self._next_parts(budget):
+                if self.on_terminal and len(part) >= _PACKED_FROM:
+                    kind, part = _packed(stream, part)
                 buffers += self._frame(kind, stream.number, offset, part)
         return buffers
 
@@ -523,7 +533,7 @@ class Channel:
         elif kind == END:
             if not stream.end_arrived(offset):
                 self._say_hello()
-        elif not stream.data_arrived(offset, content):
+        elif not stream.data_arrived(offset, _unpacked(content) if kind == PACKED else content):
             self._say_hello()
 
     def _take_hello(self, content: memoryview) -> None:
@@ -584,12 +594,12 @@ class Channel:
         head = self._head(kind, number, offset, content)
         if not content:
             return [head]
-        if not self.checked:
+        if not self.on_terminal:
             return [head, content]
         return [head, content, _CHECK.pack(zlib.crc32(content))]
 
     def _head(self, kind: int, number: int, offset: int, content: "Buffer") -> bytes:
-        if self.checked and content:
+        if self.on_terminal and content:
             kind |= _CHECKED
         head = _HEAD.pack(_MAGIC, kind, number, offset, len(content))
         return head + _CHECK.pack(zlib.crc32(head))
@@ -612,6 +622,29 @@ def _is_intact(view: memoryview, size: int) -> bool:
         return True
     check: int = _CHECK.unpack_from(view, size - _CHECK.size)[0]
     return zlib.crc32(view[HEADER_SIZE : size - _CHECK.size]) == check
+
+
+def _packed(stream: Stream, content: "Buffer") -> "tuple[int, Buffer]":
+    """Kind and content of a frame that carries data of a stream."""
+    if stream.not_packed:
+        stream.not_packed -= 1
+        return DATA, content
+    packed = zlib.compress(content, 1)
+    if len(packed) <= _WORTH_IT * len(content):
+        return PACKED, packed
+    stream.not_packed = _NOT_TRIED
+    return DATA, content
+
+
+def _unpacked(content: memoryview) -> memoryview:
+    unpacker = zlib.decompressobj()
+    try:
+        data = unpacker.decompress(content, LARGEST)
+    except zlib.error as error:
+        raise ChannelError(f"a frame cannot be unpacked: {error}") from None
+    if not unpacker.eof:
+        raise ChannelError("a frame is not all, or holds more than a frame may")
+    return memoryview(data)
 
 
 def _rank(stream: Stream) -> int:

@@ -17,7 +17,7 @@ import socket
 import struct
 import time
 
-from remote_kernels.carrier import Line, Loop, Timer, take_lines
+from remote_kernels.carrier import Line, Loop, Timer, take_lines, write_line
 from remote_kernels.channel import FIRST_OF_LINE, Channel, ChannelError
 from remote_kernels.lines import Lines
 
@@ -80,7 +80,6 @@ class Order:
         held: what it is to hold, for the kind of keeper.
         mark: begins each line that is said for the launcher.
         token: of the channel.
-        checked: the line may carry others' text; see :class:`Channel`.
         lease: seconds that a launcher that was lost is waited for; None: for ever.
         stays_near: the line cannot be lost, only closed.
         on_terminal: the first line is a job's terminal, without which there is no job. Another one
@@ -93,7 +92,6 @@ class Order:
         *,
         mark: str,
         token: bytes,
-        checked: bool,
         lease: "float | None",
         stays_near: bool,
         on_terminal: bool,
@@ -101,7 +99,6 @@ class Order:
         self.held = held
         self.mark = mark
         self.token = token
-        self.checked = checked
         self.lease = lease
         self.stays_near = stays_near
         self.on_terminal = on_terminal
@@ -132,7 +129,7 @@ class Keeper:
         self._order = order
         self._guard = guard
         self.loop = Loop()
-        self.channel = Channel(order.token, order.checked)
+        self.channel = Channel(order.token, order.on_terminal)
         self._noise = Lines()
         self.channel.noise = self._on_noise
         self._messages = self.channel.open(MESSAGES, MESSAGES_RANK)
@@ -243,8 +240,7 @@ class Keeper:
 
     def tell(self, *words: str) -> None:
         """Say words to the launcher; empty ones are left out."""
-        line = " ".join(word for word in words if word)
-        self._messages.write(line.encode("utf-8", "surrogateescape") + b"\n")
+        write_line(self._messages, *words)
 
     def tell_guard(self, *lines: str) -> None:
         """Say to the guard what is to be removed if we cannot."""

@@ -42,7 +42,6 @@ def order_for(
         held,
         mark=life.mark,
         token=token,
-        checked=on_terminal,
         lease=lease_of(life.options),
         stays_near=life.way is None,
         on_terminal=on_terminal,

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from remote_kernels import errors
-from remote_kernels.carrier import Line, Loop, Timer, take_lines
+from remote_kernels.carrier import Line, Loop, Timer, take_lines, write_line
 from remote_kernels.channel import Channel, ChannelError
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces.base import lease_of
@@ -167,7 +167,7 @@ class KeptChannel:
         """
         self.life = life
         self.loop = Loop()
-        self.channel = Channel(order.token, order.checked)
+        self.channel = Channel(order.token, order.on_terminal)
         self.on_message: Callable[[str], None] = life.log
         self._place = place
         self._sent = start_of_keeper(order)
@@ -346,7 +346,7 @@ class KeptChannel:
 
     def tell(self, *words: str) -> None:
         """Say words to the keeper."""
-        self._messages.write(" ".join(words).encode() + b"\n")
+        write_line(self._messages, *words)
 
     def leave(self, seconds: float = _CLOSE_PATIENCE) -> None:
         """Let the keeper end, and be over when it has, or in so many seconds."""

@@ -15,7 +15,7 @@ from functools import partial
 
 from remote_kernels import errors
 from remote_kernels.allocation import Allocation
-from remote_kernels.carrier import StreamLine, Timer, take_lines
+from remote_kernels.carrier import StreamLine, Timer, take_lines, write_line
 from remote_kernels.channel import TOKEN_SIZE, Channel, ChannelError, Stream
 from remote_kernels.command_keeper import TERMINAL_RANK, CommandOrder
 from remote_kernels.errors import RemoteKernelsError
@@ -85,7 +85,7 @@ class NodeStream:
         """Let the channel that went over it go another way; text may come beside what is left."""
         rest = channel.unread
         self.be_text()
-        self._parser = Channel(channel.token, channel.checked)
+        self._parser = Channel(channel.token, channel.on_terminal)
         self._parser.noise = self.text
         self._parser.receive(rest)
 
@@ -166,7 +166,7 @@ class KeptJob(KeptLife):
         self._sent_to_node = start_of_keeper(order)
         self._step: NodeStream | None = None
         self._node_place = ("", "")
-        node = Channel(order.token, order.checked)
+        node = Channel(order.token, order.on_terminal)
         node.noise = self._terminal.text
         self._node_messages = node.open(MESSAGES, MESSAGES_RANK)
         self._node = node
@@ -292,7 +292,7 @@ class KeptJob(KeptLife):
             self._begin_step()
 
     def _tell_node(self, *words: str) -> None:
-        self._node_messages.write(" ".join(words).encode() + b"\n")
+        write_line(self._node_messages, *words)
 
     # --- a quicker way than the terminal --------------------------------------------------------
 

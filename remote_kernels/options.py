@@ -397,16 +397,17 @@ def from_argv(argv: Sequence[str]) -> tuple[KernelOptions, str]:
     """
     parser = _Parser(prog="remote-kernels", allow_abbrev=False, add_help=False)
     for name, option in DECLARED.items():
+        if option.launcher_flag is None:
+            continue
         default = DEFAULTS[name]
-        settings: dict[str, Any] = {"dest": name, "default": default}
+        settings: dict[str, Any] = {}
         if isinstance(default, bool):
             settings["action"] = "store_true"
         elif isinstance(default, int):
             settings["type"] = int
         elif isinstance(default, tuple):
             settings["nargs"] = "+"
-        if option.launcher_flag is not None:
-            parser.add_argument(option.launcher_flag, **settings)
+        parser.add_argument(option.launcher_flag, dest=name, default=default, **settings)
     parser.add_argument("connection_file")
     known, unknown = parser.parse_known_args(list(argv))
     found = vars(known)

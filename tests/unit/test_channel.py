@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import struct
 import zlib
 from typing import Any
@@ -47,8 +48,8 @@ class MemorySpool(Spool):
 class End:
     """One end of the channel, with all that its streams were given."""
 
-    def __init__(self, checked: bool) -> None:
-        self.channel = Channel(TOKEN, checked)
+    def __init__(self, on_terminal: bool) -> None:
+        self.channel = Channel(TOKEN, on_terminal)
         self.streams: list[Stream] = []
         self.sent: list[bytearray] = []
         self.arrived: list[bytearray] = []
@@ -93,8 +94,8 @@ class End:
 class Pair:
     """Two ends and the line between them."""
 
-    def __init__(self, streams: int = 3, checked: bool = False) -> None:
-        self.ends = (End(checked), End(checked))
+    def __init__(self, streams: int = 3, on_terminal: bool = False) -> None:
+        self.ends = (End(on_terminal), End(on_terminal))
         for _ in range(streams):
             self.open()
         self.lines = (bytearray(), bytearray())  # from the first to the second, and back
@@ -159,7 +160,7 @@ ACTIONS = st.one_of(
 )
 
 
-def act(pair: Pair, checked: bool, action: tuple[Any, ...]) -> None:
+def act(pair: Pair, on_terminal: bool, action: tuple[Any, ...]) -> None:
     """Do what hypothesis wants."""
     match action:
         case ["write", side, stream, size]:
@@ -178,9 +179,9 @@ def act(pair: Pair, checked: bool, action: tuple[Any, ...]) -> None:
             pair.ends[side].channel.ping(1)
         case ["again", side, size]:
             # A line that says something twice, from anywhere on.
-            pair.lines[side].extend(pair.lines[side][-size:] if checked else b"")
+            pair.lines[side].extend(pair.lines[side][-size:] if on_terminal else b"")
         case ["noise", side, size]:
-            if checked:
+            if on_terminal:
                 at = size % (len(pair.lines[side]) + 1)
                 pair.lines[side][at:at] = NOISE
 
@@ -188,11 +189,11 @@ def act(pair: Pair, checked: bool, action: tuple[Any, ...]) -> None:
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.booleans(), st.lists(ACTIONS, max_size=60))
 def test_every_byte_arrives_once_and_in_order(
-    checked: bool, actions: list[tuple[Any, ...]]
+    on_terminal: bool, actions: list[tuple[Any, ...]]
 ) -> None:
-    pair = Pair(checked=checked)
+    pair = Pair(on_terminal=on_terminal)
     for action in actions:
-        act(pair, checked, action)
+        act(pair, on_terminal, action)
     pair.settle()
     pair.assert_equal()
     for end in pair.ends:
@@ -234,6 +235,9 @@ def frame(kind: int, number: int, offset: int, content: bytes = b"") -> bytes:
         (frame(protocol.REFUSE, 0, 0, b"go away"), "go away"),
         (frame(protocol.END, 0, 0) + frame(protocol.DATA, 0, 0, b"xx"), "after its end"),
         (frame(protocol.DATA, 0, 0, b"xx") + frame(protocol.END, 0, 1), "before its end"),
+        (frame(protocol.PACKED, 0, 0, b"none of zlib's"), "cannot be unpacked"),
+        (frame(protocol.PACKED, 0, 0, zlib.compress(b"xx")[:-1]), "is not all"),
+        (frame(protocol.PACKED, 0, 0, zlib.compress(bytes(1 << 20))), "holds more"),
     ],
 )
 def test_a_peer_that_breaks_the_rules_is_told_from_one_that_does_not(
@@ -363,7 +367,7 @@ def test_no_bytes_do_anything_but_end_the_line(pieces: list[bytes], frames: bool
     end = joined().ends[1]
     with contextlib.suppress(ChannelError):
         for piece in pieces:
-            kind = piece[0] % 9 if piece else 0
+            kind = piece[0] % 10 if piece else 0
             end.channel.receive(
                 frame(kind, len(piece) % 4, len(piece) % 3, piece) if frames else piece
             )
@@ -371,7 +375,7 @@ def test_no_bytes_do_anything_but_end_the_line(pieces: list[bytes], frames: bool
 
 
 def test_what_stands_between_frames_is_shown() -> None:
-    pair = Pair(checked=True)
+    pair = Pair(on_terminal=True)
     pair.settle()
     near, far = pair.ends
     far.write(0, b"one")
@@ -382,6 +386,24 @@ def test_what_stands_between_frames_is_shown() -> None:
     assert near.noise == b"slurmstepd: error: no\r\n"
 
 
+def test_through_a_scheduler_what_can_be_packed_is_packed() -> None:
+    pair = Pair(on_terminal=True)
+    pair.settle()
+    random = os.urandom(protocol.LARGEST)
+    for data, least, most in [
+        (bytes(1 << 20), 0, 1 << 16),
+        (random, len(random), len(random) + 100),
+        # After what cannot be packed, most of a megabyte is not tried.
+        (bytes(1 << 20), 1 << 19, 1 << 20),
+        (random[:512] + bytes(512), 512, 1024),
+    ]:
+        pair.ends[0].write(0, data)
+        pair.fill(0, 1 << 21)
+        assert least <= len(pair.lines[0]) <= most
+        pair.settle()
+    pair.assert_equal()
+
+
 def test_an_end_can_be_followed_by_another_one_on_the_same_line() -> None:
     pair = joined()
     for number in range(3):
@@ -389,7 +411,7 @@ def test_an_end_can_be_followed_by_another_one_on_the_same_line() -> None:
         pair.ends[1].write(number, blob(70_000))
     pair.settle()
     first, second = pair.ends
-    follower = End(checked=False)
+    follower = End(on_terminal=False)
     for number, (written, received) in first.channel.positions.items():
         follower.open()
         follower.streams[number].restore(written, received)

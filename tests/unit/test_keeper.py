@@ -68,7 +68,6 @@ def order(held: CommandOrder | KernelOrder) -> Order:
         held,
         mark=MARK,
         token=TOKEN,
-        checked=False,
         lease=30.0,
         stays_near=False,
         on_terminal=False,
