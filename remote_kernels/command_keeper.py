@@ -54,7 +54,7 @@ class CommandKeeper(Keeper):
         self._received = 0
         self._status: int | None = None
         self._pty = -1
-        self._has_kernel = self._is_finishing = self._has_hung_up = False
+        self._has_kernel = self._is_finishing = False
 
     def begin(self) -> None:
         """Start the command."""
@@ -163,12 +163,12 @@ class CommandKeeper(Keeper):
             self._await_end()
 
     def _await_end(self) -> None:
-        self._has_hung_up = True
         self._look_for_end()
         self.loop.after(_END_PATIENCE, self._end)
 
     def _look_for_end(self) -> None:
-        if self._status is not None and self._has_hung_up:
+        has_hung_up = self._is_finishing and self._pty < 0
+        if self._status is not None and has_hung_up:
             self._end()
 
     def _end(self) -> None:

@@ -204,6 +204,9 @@ async def _carry(
 async def _carry_input(source: asyncssh.SSHReader[bytes], sink: asyncio.StreamWriter) -> None:
     await _carry(source, sink)
     sink.close()
+    # Else asyncio reports that a command has not read to the end of its input.
+    with suppress(OSError):
+        await sink.wait_closed()
 
 
 def _login_shell() -> str:

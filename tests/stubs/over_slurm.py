@@ -6,10 +6,13 @@ LSF's manual, and translate the options that the interfaces ``pbs`` and ``lsf`` 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import subprocess
 import sys
+import tty
 from collections.abc import Sequence
 
 SLURM_SAYS = re.compile(rb"slurmstepd-\S+ error: [^\r\n]*[\r\n]*")
@@ -67,16 +70,21 @@ class Job:
         """
         step = ["srun", "--quiet", "--overlap", f"--jobid={self.id}", "--pty"]
         values = [f"{name}={value}" for name, value in environment.items()]
+        # srun gives no terminal over there where its own output is none.
+        ours, theirs = pty.openpty()
+        tty.setraw(theirs)
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig=HUP", *step, "env", "-i", *values, *argv],
-            stdout=subprocess.PIPE,
+            stdout=theirs,
             stderr=subprocess.DEVNULL,
         )
-        assert process.stdout
-        while said := os.read(process.stdout.fileno(), 1 << 16):
-            said = SLURM_SAYS.sub(b"", said)
-            while said:
-                said = said[os.write(1, said) :]
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while said := os.read(ours, 1 << 16):
+                said = SLURM_SAYS.sub(b"", said)
+                while said:
+                    said = said[os.write(1, said) :]
+        os.close(ours)
         status = process.wait()
         return status if status >= 0 else 128 - status
 
