@@ -52,7 +52,7 @@ class Loop:
     """Waits for descriptors and times, and calls whom they concern.
 
     Attributes:
-        before_waiting: called each time before it waits.
+        before_waiting: called each time before it waits; it waits then, whatever they have done.
         paused: connections that wait for their streams to have room.
     """
 
@@ -217,8 +217,9 @@ class Line(ChannelLine):
                 self._is_full = True
                 self._watch()
             except OSError:
-                self._buffers = []
-                self._end()
+                # Not at once: who is called ends the loop perhaps, which is about to wait.
+                self._buffers, self._is_full = [], True
+                self._loop.after(0, self._end)
                 return
             else:
                 self._drop_written(count)
@@ -248,7 +249,7 @@ class Line(ChannelLine):
             self._loop.watch(self._write_to, None, write)
 
     def _end(self) -> None:
-        if not self.has_ended:
+        if not self.has_ended and self.flush in self._loop.before_waiting:
             self.has_ended = True
             self._watch()
             self._ended()
