@@ -61,6 +61,7 @@ FIGURES = (
     Figure("round_trip_median_ms", "round trip, median, ms", 2),
     Figure("round_trip_p99_ms", "round trip, p99, ms", 1),
     Figure("prints_mb_s", "64 MB of prints, MB/s"),
+    Figure("random_prints_mb_s", "64 MB of random prints, MB/s"),
     Figure("display_mb_s", "one display of 100 MB, MB/s"),
     Figure("interrupt_ms", "interrupt, ms"),
     Figure("restart_s", "restart, s", 2),
