@@ -107,15 +107,19 @@ class Kernel:
         # Open for as long as the kernel lives: a restart gets it, too.
         self._stderr = self.stderr_path.open("ab")
         self.manager.start_kernel(stderr=self._stderr)
+        self._find_launcher()
+        self.client: BlockingKernelClient = self.manager.client()
+        self.client.start_channels()
+
+    def _find_launcher(self) -> None:
         # jupyter_client's default provisioner, a LocalProvisioner, has it.
         provisioner: Any = self.manager.provisioner
         self.launcher: subprocess.Popen[bytes] = provisioner.process
-        self.client: BlockingKernelClient = self.manager.client()
-        self.client.start_channels()
 
     def restart(self, **how: bool) -> None:
         """Restart it as Jupyter does, and wait until it answers."""
         self.manager.restart_kernel(**how)
+        self._find_launcher()
         # The last words of the old kernel would be taken for those of the new one, and so for a
         # sign that its outputs arrive.
         with contextlib.suppress(queue.Empty):

@@ -42,7 +42,7 @@ def test_the_page_on_the_channel_has_its_numbers() -> None:
     assert {int(number): name for number, name in kinds} == {
         getattr(channel, name): name for _, name in kinds
     }
-    assert len(kinds) == 7
+    assert len(kinds) == 8
     assert f"at most {channel.LARGEST}" in text
     assert f"{channel.WINDOW >> 20} MiB of a stream" in text
     assert f"content is the version (one byte, {channel.VERSION})" in text
