@@ -148,19 +148,19 @@ class ChannelLine:
         """Write what there is to write, as far as the line takes it."""
         raise NotImplementedError
 
+    @property
+    def _is_open(self) -> bool:
+        return self.flush in self._loop.before_waiting
+
     def close(self) -> None:
         """Leave it; the channel has no line then."""
-        if self.flush in self._loop.before_waiting:
+        if self._is_open:
             self._loop.before_waiting.remove(self.flush)
             self._channel.end_line()
 
 
 class Line(ChannelLine):
-    """A line of two descriptors.
-
-    Attributes:
-        has_ended: the other end has closed it; nothing more comes, but something may still go.
-    """
+    """A line of two descriptors."""
 
     def __init__(
         self, loop: Loop, channel: "Channel", descriptors: "tuple[int, int]", ended: "Callback"
@@ -178,7 +178,7 @@ class Line(ChannelLine):
         self._read_from, self._write_to = descriptors
         self._buffers: list[bytes | memoryview] = []
         self._is_full = False
-        self.has_ended = False
+        self._has_ended = False  # nothing more comes, or nothing goes
         for descriptor in descriptors:
             os.set_blocking(descriptor, False)
         loop.before_waiting.append(self.flush)
@@ -186,7 +186,7 @@ class Line(ChannelLine):
 
     def close(self) -> None:
         """See :class:`ChannelLine`; the descriptors stay open."""
-        if self.flush in self._loop.before_waiting:
+        if self._is_open:
             for descriptor in {self._read_from, self._write_to}:
                 self._loop.watch(descriptor)
         super().close()
@@ -240,7 +240,7 @@ class Line(ChannelLine):
         self.flush()
 
     def _watch(self) -> None:
-        read = None if self.has_ended else self._read
+        read = None if self._has_ended else self._read
         write = self._room if self._is_full else None
         if self._read_from == self._write_to:
             self._loop.watch(self._read_from, read, write)
@@ -249,8 +249,8 @@ class Line(ChannelLine):
             self._loop.watch(self._write_to, None, write)
 
     def _end(self) -> None:
-        if not self.has_ended and self.flush in self._loop.before_waiting:
-            self.has_ended = True
+        if self._is_open and not self._has_ended:
+            self._has_ended = True
             self._watch()
             self._ended()
 

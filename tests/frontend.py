@@ -67,6 +67,11 @@ def log_text() -> str:
     return "".join(path.read_text() for path in directory.glob("*.log"))
 
 
+def is_back() -> bool:
+    """There is a new line, or the old one had nothing but a long pause."""
+    return "back at" in log_text() or "answers again" in log_text()
+
+
 @dataclass
 class Reply:
     """What a cell printed and how it ended."""

@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 
 from bed import Bed, wait_until
-from frontend import FLOOD, Kernel, Site, Steps, add_kernel, flood, log_text, run_and_disturb
+from frontend import (
+    FLOOD,
+    Kernel,
+    Site,
+    Steps,
+    add_kernel,
+    flood,
+    is_back,
+    log_text,
+    run_and_disturb,
+)
 from remote_kernels.keeper import BEAT, SILENCE
 from remote_kernels.private_directory import PrivateDirectory
 
@@ -68,11 +78,6 @@ def test_a_line_that_is_cut_again_while_it_comes_back(kernel: Kernel, bed: Bed) 
         kill_sshd(bed)
 
     assert run_and_disturb(kernel, FLOOD.format(mb=32), [(1 << 20, cut_twice)]) == flood(32)
-
-
-def is_back() -> bool:
-    """There is a new line, or the old one had nothing but a long pause."""
-    return "back at" in log_text() or "answers again" in log_text()
 
 
 def test_a_network_that_falls_silent(kernel: Kernel, bed: Bed) -> None:
