@@ -155,7 +155,9 @@ rk_wait() {
   done
 }
 rk_give_up() {
-  trap : HUP TERM
+  # Not ":": a trap that runs within another's gives it a status of before (dash 0.5.12, busybox),
+  # and an "if" goes wrong by that.
+  trap '' HUP TERM
   if [ -n "$rk_signal" ]; then
     kill "-$rk_signal" "$rk_client" 2>/dev/null
     rk_wait

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -414,6 +415,31 @@ def test_a_command_that_nothing_ends_is_killed(cluster: Cluster, end_signal: str
     terminal.hang_up()
     terminal.assert_nothing_is_left()
     assert cluster.lines("cancelled")
+
+
+def test_a_command_has_its_time_however_often_the_loss_is_told(stubborn: Cluster) -> None:
+    terminal = stubborn.asked(script(end_signal=""))
+    pid = int(terminal.wait_for_match(rb"pid (\d+)\n")[1])
+
+    def named(command: str) -> set[int]:
+        return {pid for pid, words in terminal.processes().items() if words.strip() == command}
+
+    (waits_for_end,) = wait_until(lambda: named("cat"), PATIENCE, "the guard")
+    guard = Path(f"/proc/{waits_for_end}/stat").read_text().rpartition(")")[2].split()[1]
+    terminal.hang_up()
+    wait_until(lambda: stubborn.lines("cancelled"), PATIENCE, "the cancel")
+    with subprocess.Popen(["/bin/sh", "-c", 'while kill -HUP "$0"; do :; done', guard]):
+        looks: set[int] = set()
+
+        def is_given_time() -> bool:
+            looks.update(named("sleep 0.2"))
+            assert pid in terminal.processes()
+            return len(looks) >= 3
+
+        wait_until(is_given_time, PATIENCE, "the guard to wait")
+        os.kill(pid, signal.SIGINT)
+    terminal.assert_nothing_is_left()
+    assert stubborn.lines("signals") == ["INT"]
 
 
 def test_nobody_is_told_why_once_the_terminal_is_gone(stubborn: Cluster) -> None:
