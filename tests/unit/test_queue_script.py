@@ -419,7 +419,7 @@ def test_a_command_that_nothing_ends_is_killed(cluster: Cluster, end_signal: str
 
 def test_a_command_has_its_time_however_often_the_loss_is_told(stubborn: Cluster) -> None:
     terminal = stubborn.asked(script(end_signal=""))
-    pid = int(terminal.wait_for_match(rb"pid (\d+)\n")[1])
+    pid = int(terminal.wait_for_match(rb"pid (\d+)\nhere\n")[1])
 
     def named(command: str) -> set[int]:
         return {pid for pid, words in terminal.processes().items() if words.strip() == command}
