@@ -24,6 +24,7 @@ from remote_kernels.keeper import FIRST_SOCKET, MESSAGES, OUTPUT, Order
 from remote_kernels.keeper_text import attachment, start_of_keeper
 from remote_kernels.kernel_keeper import SOCKETS, KernelOrder
 from remote_kernels.shell_text import BOOTSTRAP, READY
+from unit.processes import parent_of, stat_of
 
 MARK = "@rk-test"
 TOKEN = b"0123456789abcdef"
@@ -187,7 +188,7 @@ def one(tmp_path: Path) -> Iterator[Near]:
 def runs(pid: int) -> bool:
     """Whether a process is there, and no zombie."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return stat_of(pid)[0] != "Z"
     except FileNotFoundError:
         return False
 
@@ -256,8 +257,8 @@ def test_a_keeper_that_is_killed_leaves_nothing(one: Near, victim: str) -> None:
     one.heard("I am", OUTPUT)
     one.heard("UP")
     kernel = int(one.arrived[OUTPUT].split()[-1])
-    keeper = int(Path(f"/proc/{kernel}/stat").read_text().rpartition(")")[2].split()[1])
-    guard = int(Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[1])
+    keeper = parent_of(kernel)
+    guard = parent_of(keeper)
     if victim == "keeper":
         os.kill(keeper, signal.SIGKILL)
     else:
@@ -373,8 +374,8 @@ def test_what_a_killed_keeper_has_left_goes_with_the_next(one: Near, tmp_path: P
     one.heard("UP")
     one.heard("I am", OUTPUT)
     kernel = int(one.arrived[OUTPUT].split()[-1])
-    keeper = int(Path(f"/proc/{kernel}/stat").read_text().rpartition(")")[2].split()[1])
-    guard = int(Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[1])
+    keeper = parent_of(kernel)
+    guard = parent_of(keeper)
     for pid in (guard, keeper, kernel):
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not runs(keeper), 10, "the keeper's end")

@@ -18,6 +18,7 @@ from bed.waiting import wait_until
 from remote_kernels import queue_script
 from remote_kernels.queue_script import QueueScript
 from remote_kernels.shell_text import READY, RECEIVER, receiver_command, to_receiver
+from unit.processes import parent_of
 from unit.terminal import LATE_STARTER, PATIENCE, Terminal
 
 MARK = "@rk-test"
@@ -421,18 +422,18 @@ def test_a_command_has_its_time_however_often_the_loss_is_told(stubborn: Cluster
     terminal = stubborn.asked(script(end_signal=""))
     pid = int(terminal.wait_for_match(rb"pid (\d+)\nhere\n")[1])
 
-    def named(command: str) -> set[int]:
-        return {pid for pid, words in terminal.processes().items() if words.strip() == command}
+    def running(command: str) -> set[int]:
+        return {one for one, words in terminal.processes().items() if words.strip() == command}
 
-    (waits_for_end,) = wait_until(lambda: named("cat"), PATIENCE, "the guard")
-    guard = Path(f"/proc/{waits_for_end}/stat").read_text().rpartition(")")[2].split()[1]
+    (waits_for_end,) = wait_until(lambda: running("cat"), PATIENCE, "the guard")
+    guard = str(parent_of(waits_for_end))
     terminal.hang_up()
     wait_until(lambda: stubborn.lines("cancelled"), PATIENCE, "the cancel")
     with subprocess.Popen(["/bin/sh", "-c", 'while kill -HUP "$0"; do :; done', guard]):
         looks: set[int] = set()
 
         def is_given_time() -> bool:
-            looks.update(named("sleep 0.2"))
+            looks.update(running("sleep 0.2"))
             assert pid in terminal.processes()
             return len(looks) >= 3
 
