@@ -127,7 +127,8 @@ class Keeper:
             parent: process number of what has started us; on a terminal, the receiver.
         """
         self._order = order
-        self._guard = guard
+        self._guards = [guard]
+        self._told_guards: list[str] = []
         self.loop = Loop()
         self.channel = Channel(order.token, order.on_terminal)
         self._noise = Lines()
@@ -149,7 +150,7 @@ class Keeper:
         self.directory = _private_directory()
         _remove_stale(os.path.dirname(self.directory))
         self._path = os.path.join(self.directory, "keeper")
-        self.tell_guard(self.directory)
+        self.tell_guards(self.directory)
 
     # --- its life -------------------------------------------------------------------------------
 
@@ -159,7 +160,7 @@ class Keeper:
             self._watch_signals()
             self._listen()
             if self._order.on_terminal:
-                self.loop.watch(self._guard, self._on_guard_end)
+                self.loop.watch(self._guards[0], self._on_guard_end)
             if self._order.on_terminal or not self._order.stays_near:
                 self.loop.after(BEAT, self._look_for_silence)
             self.begin()
@@ -175,7 +176,7 @@ class Keeper:
                 # The receiver may read from what is the same open file.
                 os.set_blocking(self._terminal[0], True)
             _remove(self.directory)
-            self.tell_guard(f"DONE {self._stays_for}")
+            self.tell_guards(f"DONE {self._stays_for}")
 
     def begin(self) -> None:
         """Start what is held."""
@@ -242,14 +243,28 @@ class Keeper:
         """Say words to the launcher; empty ones are left out."""
         write_line(self._messages, *words)
 
-    def tell_guard(self, *lines: str) -> None:
-        """Say to the guard what is to be removed if we cannot."""
-        text = "".join(f"{line}\n" for line in lines)
-        try:
-            os.write(self._guard, text.encode("utf-8", "surrogateescape"))
-        except OSError:
-            # Somebody has killed it.
-            pass
+    def tell_guards(self, *lines: str) -> None:
+        """Say to the guards what is to be removed if we cannot."""
+        self._told_guards.extend(lines)
+        for guard in self._guards:
+            _tell_guard(guard, lines)
+
+    def add_guard(self) -> None:
+        """In a job: another guard, outside of its session and younger than what is held.
+
+        Grid Engine 8.1 kills a job's processes in the order of their numbers, and may stop in the
+        midst of it: its shepherd ends when the job's shell has.
+        """
+        if not self._order.on_terminal:
+            return
+        theirs, ours = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            os.close(ours)
+            _become_guard(theirs)
+        os.close(theirs)
+        self._guards.append(ours)
+        _tell_guard(ours, self._told_guards)
 
     # --- sessions -------------------------------------------------------------------------------
 
@@ -373,7 +388,7 @@ class Keeper:
 
     def _on_guard_end(self) -> None:
         """Some schedulers kill what has the terminal, and then wait for us to leave it."""
-        self.loop.watch(self._guard)
+        self.loop.watch(self._guards[0])
         self.loop.after(_RECEIVER_ENDS_TOO, self._look_after_receiver)
 
     def _look_after_receiver(self) -> None:
@@ -436,7 +451,7 @@ def run(kind: "Callable[[Order, int, int], Keeper]", order: Order) -> None:
     guard, to_guard = os.pipe()
     line = _own_terminal() if order.on_terminal else (os.dup(0), os.dup(1))
     if os.fork():
-        _wait_instead_of_us(guard, ["/bin/sh", "-c", _GUARD])
+        _become_guard(guard)
     os.setsid()
     os.close(guard)
     error = os.dup(2)
@@ -475,6 +490,19 @@ def attach(host: str, path: str, mark: str, command: str) -> None:
         os.write(1, f"\n{mark} GONE {error.strerror}\n".encode())
         os._exit(0)
     _wait_instead_of_us(keeper.fileno(), ["cat"])
+
+
+def _become_guard(descriptor: int) -> None:
+    _wait_instead_of_us(descriptor, ["/bin/sh", "-c", _GUARD])
+
+
+def _tell_guard(guard: int, lines: "Sequence[str]") -> None:
+    text = "".join(f"{line}\n" for line in lines)
+    try:
+        os.write(guard, text.encode("utf-8", "surrogateescape"))
+    except OSError:
+        # Somebody has killed it.
+        pass
 
 
 def _own_terminal() -> "tuple[int, int]":

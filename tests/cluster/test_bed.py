@@ -231,9 +231,11 @@ def test_daemons_of_a_job_survive_it_on_n1_only(
 def test_torques_qsub_is_slurms_salloc(bed: Bed, slurm: Slurm, settings: tuple[str, ...]) -> None:
     with slurm.settings(*settings):
         words = [f"{bed.torque}/qsub", "-I", "-N", "x", "-l", "ncpus=2"]
-        session = pexpect.spawn("ssh", ["-tt", "tora@login", *words], encoding="utf-8", timeout=10)
+        session = pexpect.spawn("ssh", ["-tt", "tora@login", *words], encoding="utf-8", timeout=30)
         session.expect(r"salloc: Granted job allocation \d+\r\n")
-        session.expect(r"\$ ")
+        # A bash that looks before salloc has given it the terminal stops itself.
+        while session.expect([r"\$ ", pexpect.TIMEOUT], timeout=1):
+            bed.login.run(["pkill", "-CONT", "-u", "tora", "-x", "bash"], check=False)
         session.sendline("unset HISTFILE; echo I am on $(hostname)")
         session.expect(r"I am on (\w+)\r\n")
         assert (session.match[1] == "login") == (not settings)

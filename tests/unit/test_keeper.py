@@ -21,7 +21,7 @@ from remote_kernels.carrier import Line, Loop
 from remote_kernels.channel import Channel, Stream
 from remote_kernels.command_keeper import CommandOrder
 from remote_kernels.keeper import FIRST_SOCKET, MESSAGES, OUTPUT, Order
-from remote_kernels.keeper_text import attachment, start_of_keeper
+from remote_kernels.keeper_text import SEND, attachment, start_of_keeper
 from remote_kernels.kernel_keeper import SOCKETS, KernelOrder
 from remote_kernels.shell_text import BOOTSTRAP, READY
 from unit.processes import parent_of, stat_of
@@ -78,7 +78,9 @@ def order(held: CommandOrder | KernelOrder) -> Order:
 class Near:
     """The launcher's end, as small as it can be."""
 
-    def __init__(self, directory: Path, python: str, **changes: Any) -> None:
+    def __init__(
+        self, directory: Path, python: str, on_terminal: bool = False, **changes: Any
+    ) -> None:
         self.directory = directory
         self.path = python
         (directory / "echo.py").write_text(ECHO)
@@ -104,8 +106,9 @@ class Near:
         }
         self.kernel = KernelOrder(**{**values, **changes})
         self.order = order(self.kernel)
+        self.order.on_terminal = on_terminal
         self.loop = Loop()
-        self.channel = Channel(TOKEN)
+        self.channel = Channel(TOKEN, on_terminal)
         self.arrived: dict[int, bytearray] = {}
         self.messages = self.open(MESSAGES)
         self.output = self.open(OUTPUT)
@@ -134,14 +137,16 @@ class Near:
         self.sessions.append(process)
         far.close()
         near.sendall(b"".join(sent))
-        said = bytearray()
-        while not said.endswith(b"\n") or MARK.encode() not in said:
+        word, said = "", bytearray()
+        while word in ("", SEND):
             said += near.recv(1)
+            if said.endswith(b"\n"):
+                word = said.partition(MARK.encode())[2].decode().strip()
+                said.clear()
         if self.line is not None:
             self.line.close()
         self.socket = near
         self.ended = False
-        word = said.split(MARK.encode())[1].decode().strip()
         if word.startswith("KEEPER"):
             descriptors = (near.fileno(), near.fileno())
             self.line = Line(self.loop, self.channel, descriptors, self.on_end)
@@ -270,6 +275,21 @@ def test_a_keeper_that_is_killed_leaves_nothing(one: Near, victim: str) -> None:
     wait_until(lambda: not runs(kernel), 10, "the kernel's end")
     wait_until(lambda: not (one.directory / "copy.json").exists(), 10, "the file's end")
     wait_until(lambda: not directory.exists(), 10, "the directory's end")
+
+
+def test_a_scheduler_that_kills_all_but_the_kernel_does_not_leave_it(tmp_path: Path) -> None:
+    one = Near(tmp_path, "/usr/bin", on_terminal=True)
+    directory = Path(one.session(start_of_keeper(one.order)).split()[2]).parent
+    one.heard("UP")
+    one.heard("I am", OUTPUT)
+    kernel = int(one.arrived[OUTPUT].split()[-1])
+    keeper = parent_of(kernel)
+    os.killpg(os.getpgid(parent_of(keeper)), signal.SIGKILL)
+    os.kill(keeper, signal.SIGKILL)
+    wait_until(lambda: not runs(kernel), 10, "the kernel's end")
+    wait_until(lambda: not directory.exists(), 10, "the directory's end")
+    assert not (one.directory / "copy.json").exists()
+    one.close()
 
 
 def test_a_working_directory_that_is_not_there(one: Near) -> None:
