@@ -128,7 +128,6 @@ class Keeper:
         """
         self._order = order
         self._guards = [guard]
-        self._told_guards: list[str] = []
         self.loop = Loop()
         self.channel = Channel(order.token, order.on_terminal)
         self._noise = Lines()
@@ -245,26 +244,27 @@ class Keeper:
 
     def tell_guards(self, *lines: str) -> None:
         """Say to the guards what is to be removed if we cannot."""
-        self._told_guards.extend(lines)
         for guard in self._guards:
-            _tell_guard(guard, lines)
+            _tell_guard(guard, *lines)
 
-    def add_guard(self) -> None:
+    def add_guard(self, *lines: str) -> None:
         """In a job: another guard, outside of its session and younger than what is held.
 
         Grid Engine 8.1 kills a job's processes in the order of their numbers, and may stop in the
         midst of it: its shepherd ends when the job's shell has.
+
+        Args:
+            lines: that the first guard was told of what is held.
         """
         if not self._order.on_terminal:
             return
         theirs, ours = os.pipe()
         if os.fork() == 0:
             os.setsid()
-            os.close(ours)
             _become_guard(theirs)
         os.close(theirs)
         self._guards.append(ours)
-        _tell_guard(ours, self._told_guards)
+        _tell_guard(ours, self.directory, *lines)
 
     # --- sessions -------------------------------------------------------------------------------
 
@@ -496,7 +496,7 @@ def _become_guard(descriptor: int) -> None:
     _wait_instead_of_us(descriptor, ["/bin/sh", "-c", _GUARD])
 
 
-def _tell_guard(guard: int, lines: "Sequence[str]") -> None:
+def _tell_guard(guard: int, *lines: str) -> None:
     text = "".join(f"{line}\n" for line in lines)
     try:
         os.write(guard, text.encode("utf-8", "surrogateescape"))

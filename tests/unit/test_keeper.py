@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,7 @@ while True:
 """
 
 
-def order(held: CommandOrder | KernelOrder) -> Order:
+def order(held: CommandOrder | KernelOrder, on_terminal: bool = False) -> Order:
     """The order for what is to be held."""
     return Order(
         held,
@@ -71,7 +73,7 @@ def order(held: CommandOrder | KernelOrder) -> Order:
         token=TOKEN,
         lease=30.0,
         stays_near=False,
-        on_terminal=False,
+        on_terminal=on_terminal,
     )
 
 
@@ -105,8 +107,7 @@ class Near:
             "spool": 1 << 20,
         }
         self.kernel = KernelOrder(**{**values, **changes})
-        self.order = order(self.kernel)
-        self.order.on_terminal = on_terminal
+        self.order = order(self.kernel, on_terminal)
         self.loop = Loop()
         self.channel = Channel(TOKEN, on_terminal)
         self.arrived: dict[int, bytearray] = {}
@@ -166,6 +167,12 @@ class Near:
 
     def heard(self, text: str, stream: int = MESSAGES) -> None:
         self.until(lambda: text.encode() in self.arrived[stream], text)
+
+    def pid_of_kernel(self) -> int:
+        """As it has said it."""
+        said = re.compile(rb"I am (\d+)\n")
+        self.until(lambda: said.search(self.arrived[OUTPUT]), "its number")
+        return int(said.findall(self.arrived[OUTPUT])[-1])
 
     def tell(self, *words: str) -> None:
         self.messages.write(" ".join(words).encode() + b"\n")
@@ -259,9 +266,8 @@ def test_ports_where_they_are_wanted(one: Near) -> None:
 @pytest.mark.parametrize("victim", ["keeper", "guard"])
 def test_a_keeper_that_is_killed_leaves_nothing(one: Near, victim: str) -> None:
     directory = Path(one.session(start_of_keeper(one.order)).split()[2]).parent
-    one.heard("I am", OUTPUT)
     one.heard("UP")
-    kernel = int(one.arrived[OUTPUT].split()[-1])
+    kernel = one.pid_of_kernel()
     keeper = parent_of(kernel)
     guard = parent_of(keeper)
     if victim == "keeper":
@@ -278,18 +284,16 @@ def test_a_keeper_that_is_killed_leaves_nothing(one: Near, victim: str) -> None:
 
 
 def test_a_scheduler_that_kills_all_but_the_kernel_does_not_leave_it(tmp_path: Path) -> None:
-    one = Near(tmp_path, "/usr/bin", on_terminal=True)
-    directory = Path(one.session(start_of_keeper(one.order)).split()[2]).parent
-    one.heard("UP")
-    one.heard("I am", OUTPUT)
-    kernel = int(one.arrived[OUTPUT].split()[-1])
-    keeper = parent_of(kernel)
-    os.killpg(os.getpgid(parent_of(keeper)), signal.SIGKILL)
-    os.kill(keeper, signal.SIGKILL)
-    wait_until(lambda: not runs(kernel), 10, "the kernel's end")
-    wait_until(lambda: not directory.exists(), 10, "the directory's end")
-    assert not (one.directory / "copy.json").exists()
-    one.close()
+    with closing(Near(tmp_path, "/usr/bin", on_terminal=True)) as one:
+        directory = Path(one.session(start_of_keeper(one.order)).split()[2]).parent
+        one.heard("UP")
+        kernel = one.pid_of_kernel()
+        keeper = parent_of(kernel)
+        os.killpg(os.getpgid(parent_of(keeper)), signal.SIGKILL)
+        os.kill(keeper, signal.SIGKILL)
+        wait_until(lambda: not runs(kernel), 10, "the kernel's end")
+        wait_until(lambda: not directory.exists(), 10, "the directory's end")
+        assert not (one.directory / "copy.json").exists()
 
 
 def test_a_working_directory_that_is_not_there(one: Near) -> None:
@@ -310,7 +314,7 @@ def test_a_lost_line_is_waited_for_and_a_closed_one_not_for_long(one: Near) -> N
     one.order.lease = 1.0
     one.session(start_of_keeper(one.order))
     one.heard("UP")
-    kernel = int(one.arrived[OUTPUT].split()[-1])
+    kernel = one.pid_of_kernel()
     assert one.line is not None
     one.line.close()
     one.socket.close()
@@ -323,8 +327,7 @@ def test_a_line_that_is_closed_both_ways_at_once_was_not_lost(one: Near, tmp_pat
     (tmp_path / "sshd").symlink_to("/bin/sh")
     _, host, path = one.session(start_of_keeper(one.order)).split()
     one.heard("UP")
-    one.heard("I am", OUTPUT)
-    kernel = int(one.arrived[OUTPUT].split()[-1])
+    kernel = one.pid_of_kernel()
     sshd = (str(tmp_path / "sshd"), "-c", '/bin/sh -c "$0"; :')
     assert one.session(attachment(host, path, MARK), shell=sshd).startswith("KEEPER")
     assert one.line is not None
@@ -392,8 +395,7 @@ def test_a_kernel_is_told_before_its_terminal_goes(one: Near) -> None:
 def test_what_a_killed_keeper_has_left_goes_with_the_next(one: Near, tmp_path: Path) -> None:
     directory = Path(one.session(start_of_keeper(one.order)).split()[2]).parent
     one.heard("UP")
-    one.heard("I am", OUTPUT)
-    kernel = int(one.arrived[OUTPUT].split()[-1])
+    kernel = one.pid_of_kernel()
     keeper = parent_of(kernel)
     guard = parent_of(keeper)
     for pid in (guard, keeper, kernel):
