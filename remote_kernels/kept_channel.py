@@ -312,12 +312,12 @@ class KeptChannel:
             with suppress(ProcessLookupError):
                 os.kill(self._hanging_pid, signal.SIGKILL)
             self._hanging_pid = 0
+        # ssh has what it needs of it; a launcher that is killed leaves nothing.
+        self._place.remove()
         if self._way_back is not None:
             away = time.monotonic() - self._way_back.lost_at
             self.life.warn(f"remote-kernels: back at {self.life.way} after {away:.0f} s")
             self._end_way_back()
-        # ssh has what it needs of it; a launcher that is killed leaves nothing.
-        self._place.remove()
         self.line.take(rest)
 
     def give_up(self) -> PipeSession | None:
