@@ -176,6 +176,10 @@ class Keeper:
                 os.set_blocking(self._terminal[0], True)
             _remove(self.directory)
             self.tell_guards(f"DONE {self._stays_for}")
+        # A session that stays open may show no end of the line.
+        self._messages.end()
+        if self._line is not None:
+            self._line.flush()
 
     def begin(self) -> None:
         """Start what is held."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _LOGIN_PATIENCE = 120.0
 # After the kernel is gone, for what it left running over there.
 _CLOSE_PATIENCE = 0.5
-# Seconds that the session of a kernel which has logged in stays open over there after it: a restart
+# Seconds that a session over a shared connection stays open over there after its kernel: a restart
 # goes over the same connection.
 _STAYS_FOR = 2
 
@@ -172,7 +172,7 @@ class KeptChannel:
         self._place = place
         self._sent = start_of_keeper(order)
         self._messages = self.channel.open(MESSAGES, MESSAGES_RANK)
-        take_lines(self._messages, lambda line: self.on_message(line))
+        take_lines(self._messages, self._on_message)
         self._login: Login | None = None  # on its way
         self.carrier: Login | None = None
         self.line: Line | None = None
@@ -344,6 +344,12 @@ class KeptChannel:
             self.life.log(f"the channel failed: {error}")
             self._on_line_end()
 
+    def _on_message(self, line: str) -> None:
+        if line:
+            self.on_message(line)
+        elif self._leaving:
+            self.over = self._has_parted = True
+
     def tell(self, *words: str) -> None:
         """Say words to the keeper."""
         write_line(self._messages, *words)
@@ -352,8 +358,7 @@ class KeptChannel:
         """Let the keeper end, and be over when it has, or in so many seconds."""
         if not self._leaving:
             self._leaving = True
-            made_login = self._shared is not None and not self._shared.existed
-            self.tell("END", str(_STAYS_FOR if made_login else 0))
+            self.tell("END", str(_STAYS_FOR if self._shared is not None else 0))
             self.end_after(seconds)
 
     def leave_now(self, seconds: float = _CLOSE_PATIENCE) -> None:

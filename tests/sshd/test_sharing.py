@@ -24,6 +24,11 @@ def masters(bed: Bed) -> list[int]:
     return [int(found[1]) for x in said if (found := re.search(r"pid=(\d+)", x.stderr))]
 
 
+def lingering(bed: Bed) -> list[str]:
+    """The sessions that stay open a while for the restart of a kernel that has ended."""
+    return [x.args for x in bed.far.processes("ada") if x.args.startswith("sleep")]
+
+
 def test_a_second_kernel_needs_no_login(bed: Bed, site: Site, tmp_path: Path) -> None:
     spec = add_kernel(site)
     with Kernel(spec, tmp_path) as first:
@@ -46,6 +51,7 @@ def test_a_restart_needs_no_login(bed: Bed, site: Site, tmp_path: Path) -> None:
         for _ in range(2):
             kernel.restart()
             assert kernel.value("6 * 7") == 42
+            wait_until(lambda: not lingering(bed), 10, "the end of the session before it")
     assert bed.far.logins() == ["ada"]
 
 
@@ -56,10 +62,7 @@ def test_the_kernel_that_has_logged_in_ends_first(bed: Bed, site: Site, tmp_path
         first.shut_down()
         assert second.value("precious") == 42
         # For a restart of the first one its session stays open a while; then it is over, too.
-        wait_until(
-            lambda: not any(x.args.startswith("sleep") for x in bed.far.processes(user="ada")),
-            *(10, "the end of its session"),
-        )
+        wait_until(lambda: not lingering(bed), 10, "the end of its session")
         with Kernel(spec, tmp_path) as third:
             assert third.value("6 * 7") == 42
         assert second.value("precious") == 42

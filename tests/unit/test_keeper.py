@@ -246,6 +246,7 @@ def test_the_life_of_a_kernel(near: Near) -> None:
     near.heard("EXIT 143")
     near.tell("END")
     near.until(lambda: near.ended, "the end")
+    assert near.messages.peer_ended
     assert not Path(path).parent.exists()
     assert not (near.directory / "copy.json").exists()
 
