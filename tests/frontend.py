@@ -183,6 +183,16 @@ class Kernel:
                 content: dict[str, Any] = message["content"]
                 return content
 
+    def wait_until_idle(self, message_id: str, timeout: float = 30) -> None:
+        """Wait until the kernel has ended all that a cell's message made it do."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=timeout)
+            if (
+                message["parent_header"].get("msg_id") == message_id
+                and message["content"].get("execution_state") == "idle"
+            ):
+                return
+
     def signal_launcher(self, signum: int) -> None:
         """As Jupyter does: to the launcher's process group."""
         os.killpg(self.launcher.pid, signum)
