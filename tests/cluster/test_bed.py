@@ -183,7 +183,7 @@ def test_slurm_can_be_full(bed: Bed, slurm: Slurm) -> None:
         assert {job.user for job in slurm.jobs()} == {"lars", "pia"}
         busy = bed.login.run(at_once, user="ada", check=False)
         assert "Requested nodes are busy" in busy.stderr
-    wait_until(lambda: not slurm.jobs("lars"), 5, "free CPUs")
+    wait_until(lambda: not slurm.jobs("lars"), 20, "free CPUs")
     assert len(slurm.jobs("pia")) == 1
     slurm.cancel_all()
     slurm.wait_idle()

@@ -26,7 +26,7 @@ def test_a_wait_is_told_and_survives_interrupts(queue: Queue, tmp_path: Path) ->
         wait_until(lambda: told in log_text(), 40, "reason and expected start in the log")
         kernel.signal_launcher(signal.SIGINT)
         says = f"remote-kernels: still waiting for job {queue.id_of(job)} {queue.kind.waits} ("
-        wait_until(lambda: says in kernel.stderr(), 5, "the answer to the interrupt")
+        wait_until(lambda: says in kernel.stderr(), 20, "the answer to the interrupt")
         assert [(x.id, x.state) for x in queue.jobs()] == [(job.id, job.state)]
         full.close()
         kernel.wait_for_ready()
@@ -65,7 +65,7 @@ def test_the_login_hosts_session_is_lost_while_waiting(queue: Queue, tmp_path: P
         wait_until(lambda: "back at" in log_text(), 20, "the line")
         assert [x.id for x in queue.jobs()] == [job.id]
         kernel.signal_launcher(signal.SIGINT)
-        wait_until(lambda: "still waiting for job" in kernel.stderr(), 5, "the answer")
+        wait_until(lambda: "still waiting for job" in kernel.stderr(), 20, "the answer")
         os.kill(kernel.launcher.pid, signal.SIGTERM)
         queue.wait_empty()
 

@@ -31,7 +31,7 @@ def test_irkernel_as_the_readme_of_2017_has_it(site: Site, tmp_path: Path) -> No
         kernel.wait_until_idle(cell)
         assert "42" in kernel.run("invisible(file.remove('begun')); cat(6 * 7)").text
         kernel.client.shutdown()
-        assert kernel.launcher_status(timeout=5) == 0
+        assert kernel.launcher_status(timeout=20) == 0
 
 
 def test_bash_kernel(site: Site, tmp_path: Path) -> None:

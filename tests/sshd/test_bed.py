@@ -43,7 +43,7 @@ def test_inner_is_reached_through_both_gateways_only(bed: Bed) -> None:
 
 
 def test_an_unknown_name_fails_at_once(bed: Bed) -> None:
-    assert "Could not resolve" in ssh("ada@nowhere.example", "true", timeout=2).stderr
+    assert "Could not resolve" in ssh("ada@nowhere.example", "true", timeout=5).stderr
 
 
 def test_mia_is_an_ordinary_user_with_an_environment_of_her_own(bed: Bed) -> None:
@@ -111,7 +111,7 @@ def test_run_carries_input_output_status_and_directory(bed: Bed) -> None:
 
 def test_run_ends_a_command_whose_time_is_up(bed: Bed) -> None:
     assert bed.far.run(["sleep", "60"], user="ada", timeout=0.2, check=False).status == 124
-    wait_until(lambda: not bed.far.processes("ada"), 2, "sleep to end")
+    wait_until(lambda: not bed.far.processes("ada"), 20, "sleep to end")
 
 
 def test_logins_are_counted_since_the_test_began(bed: Bed) -> None:
@@ -210,9 +210,9 @@ def test_the_watch_reports_what_is_left_over_there(bed: Bed, what: str) -> None:
     argv, expected = LITTER[what]
     watch = Watch(bed)
     bed.far.run(argv, user="ada")
-    wait_until(watch.remains, 5, "something to remain")
+    wait_until(watch.remains, 20, "something to remain")
     if what == "a port":
-        wait_until(lambda: 4711 in bed.far.listening_ports(), 5, "the port")
+        wait_until(lambda: 4711 in bed.far.listening_ports(), 20, "the port")
     with pytest.raises(SomethingRemainsError, match=expected):
         watch.assert_nothing_remains(timeout=0.1)
 

@@ -90,7 +90,7 @@ def test_a_socket_whose_connection_has_died(bed: Bed, site: Site, tmp_path: Path
         pass
     (master,) = masters(bed)
     bed.laptop.run(["kill", "-KILL", str(master)], user="mia")
-    wait_until(lambda: not masters(bed), 5, "the end of the connection")
+    wait_until(lambda: not masters(bed), 20, "the end of the connection")
     with Kernel(spec, tmp_path) as kernel:
         assert kernel.value("6 * 7") == 42
         assert kernel.stderr() == ""

@@ -113,7 +113,7 @@ def test_a_connection_that_the_user_shares(
                 assert second.value("1") == 1
                 ports = {second.manager.shell_port, second.manager.hb_port}
                 assert ports <= bed.laptop.listening_ports()
-            wait_until(lambda: not ports & bed.laptop.listening_ports(), 5, "closed ports")
+            wait_until(lambda: not ports & bed.laptop.listening_ports(), 20, "closed ports")
             assert first.value("2") == 2
         assert bed.far.logins() == ["ada"]
     finally:
