@@ -167,31 +167,31 @@ class Kernel:
         code = f"print('begun', flush=True)\n{code}"
         # With stop_on_error, ipykernel drops what comes in the first 0.1 s after an error.
         message_id: str = self.client.execute(code, stop_on_error=False)
-        while True:
-            message = self.client.get_iopub_msg(timeout=30)
-            if (
-                message["parent_header"].get("msg_id") == message_id
-                and message["msg_type"] == "stream"
-            ):
-                return message_id
+        while self.next_of(message_id, self.client.get_iopub_msg)["msg_type"] != "stream":
+            pass
+        return message_id
 
     def reply_to(self, message_id: str, timeout: float = 30) -> dict[str, Any]:
         """The reply to a cell that was begun."""
-        while True:
-            message = self.client.get_shell_msg(timeout=timeout)
-            if message["parent_header"].get("msg_id") == message_id:
-                content: dict[str, Any] = message["content"]
-                return content
+        reply = self.next_of(message_id, self.client.get_shell_msg, timeout)
+        content: dict[str, Any] = reply["content"]
+        return content
 
-    def wait_until_idle(self, message_id: str, timeout: float = 30) -> None:
+    def wait_until_idle(self, message_id: str) -> None:
         """Wait until the kernel has ended all that a cell's message made it do."""
+        state = ""
+        while state != "idle":
+            message = self.next_of(message_id, self.client.get_iopub_msg)
+            state = message["content"].get("execution_state")
+
+    def next_of(
+        self, message_id: str, receive: Callable[..., dict[str, Any]], timeout: float = 30
+    ) -> dict[str, Any]:
+        """The next message from one of the sockets that a cell's message has caused."""
         while True:
-            message = self.client.get_iopub_msg(timeout=timeout)
-            if (
-                message["parent_header"].get("msg_id") == message_id
-                and message["content"].get("execution_state") == "idle"
-            ):
-                return
+            message = receive(timeout=timeout)
+            if message["parent_header"].get("msg_id") == message_id:
+                return message
 
     def signal_launcher(self, signum: int) -> None:
         """As Jupyter does: to the launcher's process group."""
@@ -280,11 +280,9 @@ def run_and_disturb(kernel: Kernel, code: str, steps: Steps) -> str:
     arrived = 0
     while True:
         try:
-            message = kernel.client.get_iopub_msg(timeout=60)
+            message = kernel.next_of(message_id, kernel.client.get_iopub_msg, timeout=60)
         except queue.Empty:
             raise AssertionError(f"nothing came after {arrived} characters") from None
-        if message["parent_header"].get("msg_id") != message_id:
-            continue
         if message["msg_type"] == "stream":
             parts.append(message["content"]["text"])
             arrived += len(parts[-1])
