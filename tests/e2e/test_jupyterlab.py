@@ -111,9 +111,9 @@ def test_a_shutdown_ends_it_on_both_sides(notebook: Lab, bed: Bed, site: Site) -
     assert launchers(bed)
     notebook.menu("Kernel", "Shut Down Kernel")
     notebook.wait_for_kernel("No Kernel", "Unknown")
-    wait_until(lambda: not site.kernels(), 20, "the kernel's end")
-    wait_until(lambda: not site.connection_files(), 20, "the connection file's end")
-    wait_until(lambda: not launchers(bed), 20, "the launcher's end")
+    wait_until(lambda: not site.kernels(), 5, "the kernel's end")
+    wait_until(lambda: not site.connection_files(), 5, "the connection file's end")
+    wait_until(lambda: not launchers(bed), 5, "the launcher's end")
 
 
 def test_the_drop_down_list_has_it(spec: str, lab: Lab) -> None:

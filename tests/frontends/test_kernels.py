@@ -27,11 +27,12 @@ def test_irkernel_as_the_readme_of_2017_has_it(site: Site, tmp_path: Path) -> No
         begun = f"/home/{site.user}/begun"
         wait_until(lambda: begun in site.machine.files("/home"), 20, "the cell to run")
         kernel.signal_launcher(signal.SIGINT)
+        kernel.reply_to(cell)
         # After its reply IRkernel drops, without a word, what has come in by then.
         kernel.wait_until_idle(cell)
         assert "42" in kernel.run("invisible(file.remove('begun')); cat(6 * 7)").text
         kernel.client.shutdown()
-        assert kernel.launcher_status(timeout=20) == 0
+        assert kernel.launcher_status(timeout=5) == 0
 
 
 def test_bash_kernel(site: Site, tmp_path: Path) -> None:

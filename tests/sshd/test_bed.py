@@ -43,7 +43,7 @@ def test_inner_is_reached_through_both_gateways_only(bed: Bed) -> None:
 
 
 def test_an_unknown_name_fails_at_once(bed: Bed) -> None:
-    assert "Could not resolve" in ssh("ada@nowhere.example", "true", timeout=5).stderr
+    assert "Could not resolve" in ssh("ada@nowhere.example", "true", timeout=2).stderr
 
 
 def test_mia_is_an_ordinary_user_with_an_environment_of_her_own(bed: Bed) -> None:
