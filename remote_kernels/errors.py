@@ -100,6 +100,8 @@ class LoginError(RemoteKernelsError):
     exit_code = 10
     stage = "logging in"
     advice = "log in by hand with ssh: what it says there holds here, too"
+    #: Whether the next attempt would be refused as well, and might be held against the person.
+    refused = False
 
 
 class SshNotFoundError(LoginError):
@@ -134,6 +136,7 @@ class HostKeyChangedError(LoginError):
     """The machine's host key is not the one that is known for it."""
 
     exit_code = 15
+    refused = True
     advice = (
         "if the machine was set up anew, remove its old key with ssh-keygen -R; "
         "if not, ask its administrator before you go on"
@@ -144,18 +147,16 @@ class HostKeyUnknownError(LoginError):
     """The machine's host key is not known, and your configuration wants it to be."""
 
     exit_code = 16
-    advice = "log in once by hand with ssh and compare the fingerprint"
+    refused = True
+    advice = "log in once where you can be asked, and compare the fingerprint"
 
 
 class PermissionDeniedError(LoginError):
     """The machine did not accept the login."""
 
     exit_code = 17
-    advice = (
-        "check the user name and your key (ssh-add -l); where a password is asked for, "
-        "set SSH_ASKPASS to a program that asks you, or install a key with ssh-copy-id; where a "
-        "code is asked for, log in once by hand with a ControlMaster that stays"
-    )
+    refused = True
+    advice = "check the user name and your key (ssh-add -l)"
 
 
 class HostClosedError(LoginError):
@@ -325,6 +326,21 @@ class AllocationError(RemoteKernelsError):
     exit_code = 46
     stage = "starting the shell on the node"
     advice = "run the command by hand on the login host, and look at what the shell there does"
+
+
+class QuestionError(LoginError):
+    """The login asked for something (a password, a code, a new host key) that nobody answered."""
+
+    exit_code = 50
+    refused = True
+    advice = "start the kernel again, or log in beforehand with remote-kernels login"
+
+
+class LoginExpiredError(LoginError):
+    """What remote-kernels login kept has ended, and a new login asks what nobody can answer."""
+
+    exit_code = 51
+    refused = True
 
 
 def documented_exit_codes() -> Iterator[tuple[int, str]]:

@@ -29,7 +29,7 @@ from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import SharedLogin
 from remote_kernels.way_back import WayBack
-from remote_kernels.way_in import log_in
+from remote_kernels.way_in import kept_login, log_in
 
 if TYPE_CHECKING:
     from remote_kernels.holding import Held
@@ -43,7 +43,7 @@ _CLOSE_PATIENCE = 0.5
 _STAYS_FOR = 2
 
 # sshd's default (MaxStartups 10:30:100) drops three of ten logins when ten are on their way.
-_BURSTS, _BURST_PAUSE = 4, 0.4
+_TRIES, _BURST_PAUSE = 4, 0.4
 
 # A line on which nothing came for so long is taken for dead. It is looked at so often, and the
 # other end is asked whether it is there.
@@ -52,12 +52,7 @@ _SILENCE, _BEAT = 9.0, 7.0
 _WOKEN_SILENCE = 2.5
 # For a login that is to lead back; one over a shared connection that hangs is to be left soon.
 _ATTEMPT_PATIENCE, _SHARED_PATIENCE = 30.0, 8.0
-# Of what is refused a second attempt would make it worse.
-_REFUSED = (
-    errors.PermissionDeniedError,
-    errors.HostKeyChangedError,
-    errors.HostKeyUnknownError,
-)
+_LOOK_FOR_LOGIN = 2.0
 
 
 class Login:
@@ -180,7 +175,7 @@ class KeptChannel:
         self._way_back: WayBack | None = None
         self._shared: SharedLogin | None = None
         self._hanging_pid = 0  # of a shared connection
-        self._bursts = _BURSTS
+        self._tries = _TRIES
         self._alone = False  # not over a connection that is shared
         self._clocks = _clocks()
         self._pings = 0
@@ -260,6 +255,10 @@ class KeptChannel:
             self._use(*log_in(self.life, self._place.path, alone=True))
 
     def _on_silent_login(self) -> None:
+        if self.life.is_asking:
+            # For how long it waits for an answer, the far side decides.
+            self._patience = self.loop.after(_LOGIN_PATIENCE, self._on_silent_login)
+            return
         self.fail(
             errors.LoginError(
                 f"the far side did not start our program within {_LOGIN_PATIENCE:.0f} s",
@@ -466,7 +465,9 @@ class KeptChannel:
         login = self._login
 
         def give_up() -> None:
-            if self._login is login:
+            if self._login is login and self.life.is_asking:
+                self.loop.after(_ATTEMPT_PATIENCE, give_up)
+            elif self._login is login:
                 # A connection that hangs hangs for all that go over it.
                 self._alone = True
                 self._end_attempt()
@@ -491,27 +492,38 @@ class KeptChannel:
         elif login is self._login and self._way_back is None:
             self._give_turn()
             self.life.session_status = login.session.exit_status
-            if not self._is_burst(login):
+            if not self._may_try_again(login):
                 self.over = True
+        elif login is self._login and self._is_needless():
+            self._end_attempt()
+            self._keep_trying()
         elif login is self._login:
             error = self.life.refusal(login.said, self._place.path)
             self.life.log(f"not yet back: {error.sentence}")
             self._end_attempt()
-            if isinstance(error, _REFUSED):
+            if error.refused:
                 self._on_refusal(error)
             else:
                 self._keep_trying()
 
-    def _is_burst(self, login: Login) -> bool:
-        """Try the first login again where sshd closed it unseen, as it does when many come."""
-        if self._bursts == 0 or self.life.way is None or login.session.exit_status != 255:
+    def _may_try_again(self, login: Login) -> bool:
+        """Make another first login, unless that would come to the same end.
+
+        There is one over a connection that was made meanwhile, and one where sshd closed the first
+        unseen, as it does when many come.
+        """
+        if self._tries == 0 or self.life.way is None:
             return False
-        error = self.life.refusal(login.said, self._place.path)
-        if not isinstance(error, errors.HostClosedError):
-            return False
-        self._bursts -= 1
+        if not self._is_needless():
+            error = self.life.refusal(login.said, self._place.path)
+            if login.session.exit_status != 255 or not isinstance(error, errors.HostClosedError):
+                return False
+        self._tries -= 1
         self.loop.after(_BURST_PAUSE * (1 + os.urandom(1)[0] / 255), self._log_in_again)
         return True
+
+    def _is_needless(self) -> bool:
+        return self.life.questions is not None and self.life.questions.elsewhere
 
     def _log_in_again(self) -> None:
         if self._login is not None:
@@ -524,8 +536,21 @@ class KeptChannel:
         assert self._way_back is not None
         self._way_back.refused()
         error.stage = "getting back to the kernel"
-        error.advice += "\nthen interrupt the kernel: that makes another attempt"
+        error.advice += "\nafter remote-kernels login, or an interrupt, it is tried again"
         self.life.warn(self.life.error_block(error))
+        self._alone = False
+        self._look_for_login(time.time())
+
+    def _look_for_login(self, since: float) -> None:
+        """After a refusal: go on when the person has logged in with ``remote-kernels login``."""
+        if self._way_back is None or not self._way_back.was_refused:
+            return
+        assert self.life.way is not None
+        kept = kept_login(self.life.way)
+        if kept is not None and kept.is_open and kept.since > since:
+            self._way_back.hope()
+        else:
+            self.loop.after(_LOOK_FOR_LOGIN, lambda: self._look_for_login(since))
 
     def _end_way_back(self) -> None:
         assert self._way_back is not None

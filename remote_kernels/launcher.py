@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from remote_kernels import __version__
 from remote_kernels.connection_file import ConnectionFile
-from remote_kernels.errors import RemoteKernelsError
+from remote_kernels.errors import LoginError, RemoteKernelsError
 from remote_kernels.life import Life
 from remote_kernels.options import from_argv
 from remote_kernels.private_directory import PrivateDirectory
+from remote_kernels.refusals import LastRefusal
 from remote_kernels.session import Session
 from remote_kernels.wakeups import Wakeups
 
@@ -34,10 +35,28 @@ def launch(argv: Sequence[str]) -> int:
     try:
         options, path = from_argv(argv)
         life = Life(options, ConnectionFile.read(path))
+        if (standing := _standing_refusal(life)) is not None:
+            code, text = standing
+            print(text, file=sys.stderr)
+            return code
         return live(life)
     except RemoteKernelsError as error:
-        print(life.error_block(error) if life else error.block(), file=sys.stderr)
+        block = life.error_block(error) if life else error.block()
+        print(block, file=sys.stderr)
+        if life is not None and isinstance(error, LoginError) and error.refused:
+            LastRefusal(life.connection.path).note(error.exit_code, block)
         return error.exit_code
+
+
+def _standing_refusal(life: Life) -> tuple[int, str] | None:
+    """What the launcher before us met, unless there is a way in by now."""
+    standing = LastRefusal(life.connection.path).standing()
+    if standing is None or life.way is None:
+        return None
+    from remote_kernels.way_in import kept_login
+
+    kept = kept_login(life.way)
+    return None if kept is not None and kept.is_open else standing
 
 
 def live(life: Life) -> int:
@@ -117,6 +136,7 @@ def _live_plainly(
 def _open_log(life: Life, stack: ExitStack) -> None:
     from remote_kernels.kernel_log import KernelLog
 
+    LastRefusal(life.connection.path).remove_stale()
     log = KernelLog(life.connection.kernel_id, life.connection.secrets, life.options.verbose)
     stack.callback(log.close)
     life.log_into(log.write, log.clean, log.path)

@@ -21,8 +21,9 @@ from remote_kernels.options import (
     KernelOptions,
     as_typed,
 )
+from remote_kernels.questions import Questions
+from remote_kernels.shared_login import KeptLogin
 from remote_kernels.shell_text import READY
-from remote_kernels.way import CONFIG_NAME
 
 _LINES_SHOWN = 20
 
@@ -32,6 +33,9 @@ _NOISE = re.compile(
     # and ssh, of a terminal.
     r"^Connection to \S+ closed\.$"
 )
+
+# ssh says this, and waits, for a key whose owner has to touch it.
+_TOUCH = re.compile(r"^Confirm user presence for key ")
 
 
 class Life:
@@ -52,6 +56,8 @@ class Life:
         terminated_by: the signal by which we were told to end; 0 for none.
         session_status: how the session ended; None while it is open.
         where: tells where it runs, with the way there.
+        questions: of the login; None where there is none.
+        kept_login: what ``remote-kernels login`` has kept for the way; None if nothing.
     """
 
     def __init__(self, options: KernelOptions, connection: ConnectionFile) -> None:
@@ -81,6 +87,8 @@ class Life:
         self.terminated_by = 0
         self.session_status: int | None = None
         self.log_path: Path | None = None
+        self.questions: Questions | None = None
+        self.kept_login: KeptLogin | None = None
         self.where: Callable[[], str | None] = lambda: str(self.way) if self.way else None
         self._out_of_memory = False
         self._failed = ""
@@ -135,6 +143,8 @@ class Life:
         if before.strip() and READY not in before and not _NOISE.search(before):
             self.log(f"> {before}")
             self.said.append(before)
+            if self.stage == "login" and _TOUCH.search(before):
+                self.warn(f"remote-kernels: {self.way}: {before}")
         if mark:
             self.log(f"far side: {event}")
         return before, event
@@ -180,6 +190,11 @@ class Life:
     def ended_well(self) -> bool:
         """Whether the kernel ended in order."""
         return self.far_status == 0 and self.stage == "up"
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether somebody is being asked for what the login needs."""
+        return self.questions is not None and self.questions.is_open
 
     def end_error(self, private: Path) -> RemoteKernelsError:
         """Why it ended, where nobody wanted that.
@@ -227,7 +242,8 @@ class Life:
         )
 
     def _login_error(self, private: Path) -> RemoteKernelsError:
-        if self.session_status != 255 or self.way is None:
+        asked = self.questions is not None and (self.questions.given_up or self.is_asking)
+        if self.way is None or (self.session_status != 255 and not asked):
             return errors.ShellError(
                 "the login worked, but our command was not run over there", said=self.said
             )
@@ -240,15 +256,10 @@ class Life:
             said: the lines that it printed.
             private: the directory in which ssh's configuration lies.
         """
-        from remote_kernels.ssh_connection import ssh_setting
-
-        def real_name(name: str) -> str:
-            return ssh_setting(["ssh", "-F", str(private / CONFIG_NAME), "--", name], "hostname")
+        from remote_kernels.refusals import why_refused
 
         assert self.way is not None
-        error = self.way.login_error(list(said), real_name)
-        error.said = tuple(said)
-        return error
+        return why_refused(self.way, said, private, self.questions, self.kept_login)
 
     def _placing_error(self, what: str) -> RemoteKernelsError:
         if what == "WORKDIR":

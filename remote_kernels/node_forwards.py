@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from remote_kernels.errors import NodeForwardError
+from remote_kernels.questions import Questions
 from remote_kernels.session import Session
 from remote_kernels.shell_text import bootstrap
 from remote_kernels.ssh_connection import SshForwards
@@ -46,13 +47,13 @@ class NodeForwards:
         session: the ssh.
     """
 
-    def __init__(self, way: Way, directory: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, way: Way, directory: Path, questions: Questions) -> None:
         """Start to log in.
 
         Args:
             way: to the node.
             directory: in which the ssh configuration lies, and the socket will.
-            env: of the ssh.
+            questions: that the ssh may ask.
         """
         self._program = way.program
         self._socket = directory / "node"
@@ -67,7 +68,7 @@ class NodeForwards:
             f"LocalCommand=echo {_LOGGED_IN}",
         ]
         command, payload = bootstrap(_GUARD)
-        self._begin(Session(way.command(directory, command, options=options), env), False)
+        self._begin(Session(way.command(directory, command, options=options), questions), False)
         self.session.send(payload)
 
     @classmethod

@@ -6,6 +6,7 @@ ends the kernel.
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import signal
@@ -20,12 +21,13 @@ from remote_kernels import errors
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.life import Life
 from remote_kernels.private_directory import PrivateDirectory
+from remote_kernels.questions import Questions, find_answerer
 from remote_kernels.remote_script import Script
 from remote_kernels.session import AdoptedSession, Session
 from remote_kernels.shell_text import QUIT, READY, as_line, bootstrap, receiver_command, to_receiver
-from remote_kernels.surroundings import session_environment, working_directory
+from remote_kernels.surroundings import working_directory
 from remote_kernels.wakeups import Wakeups
-from remote_kernels.way_in import write_config
+from remote_kernels.way_in import kept_login, write_config
 
 if TYPE_CHECKING:
     from remote_kernels.allocation import Allocation
@@ -170,13 +172,19 @@ class PlainKernel:
         argv = self.life.interface.session_command(self.life.options, self._place.path, command)
         self.life.log(f"spawning {argv}")
         self._deadline = time.monotonic() + _LOGIN_PATIENCE
-        self.session = Session(argv, session_environment())
+        self.session = Session(argv, self.life.questions)
         stack.callback(self.session.close)
         self.session.send(payload)
         self._place.remove_stale()
 
     def _write_ssh_config(self, way: Way) -> None:
-        write_config(way, self._place.path, socket=f"{self._place.path}/%C")
+        socket = f"{self._place.path}/%C"
+        if not self.life.options.no_share:
+            self.life.kept_login = kept = kept_login(way)
+            if kept is not None and kept.is_open:
+                socket = kept.socket
+        self.life.questions = Questions(self._place.path, find_answerer(os.environ))
+        write_config(way, self._place.path, self.life.questions, socket=socket)
 
     # --- while it lives -------------------------------------------------------------------------
 
@@ -242,6 +250,9 @@ class PlainKernel:
         return select.select(watched, [], [], wait)[0]
 
     def _on_time(self) -> None:
+        if self._time_is_up() and self.life.is_asking:
+            # For how long it waits for an answer, the far side decides.
+            self._deadline = time.monotonic() + _LOGIN_PATIENCE
         if self._time_is_up():
             raise errors.LoginError(
                 f"the far side did not start our program within {_LOGIN_PATIENCE:.0f} s",
@@ -362,7 +373,8 @@ class PlainKernel:
             way = self.life.way
         else:
             way = self.life.way.to_node(self.life.node)
-        self._forwards = NodeForwards(way, self._place.path, session_environment())
+        assert self.life.questions is not None
+        self._forwards = NodeForwards(way, self._place.path, self.life.questions)
         stack.callback(self._forwards.session.close)
 
     def _look_after_forwards(self) -> None:

@@ -11,14 +11,17 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pexpect
 import ptyprocess  # type: ignore[import-untyped]
 
 from remote_kernels.errors import SshNotFoundError
 from remote_kernels.lines import Lines
+
+if TYPE_CHECKING:
+    from remote_kernels.questions import Questions
 
 # ssh ends within milliseconds of a SIGHUP.
 _END_PATIENCE = 0.5
@@ -36,7 +39,7 @@ class Session:
     def __init__(
         self,
         command: Sequence[str],
-        env: Mapping[str, str] | None = None,
+        questions: Questions | None = None,
         spawn: Any = pexpect.spawn,
         prepare: Callable[[], None] | None = None,
     ) -> None:
@@ -44,7 +47,7 @@ class Session:
 
         Args:
             command: its argv.
-            env: its environment; ours when None.
+            questions: that it may ask; None for a program that asks nothing.
             spawn: the kind of pexpect child.
             prepare: called in the child before it becomes the program.
 
@@ -55,7 +58,7 @@ class Session:
             child = spawn(
                 command[0],
                 list(command[1:]),
-                env=None if env is None else dict(env),
+                env=questions.environment() if questions else None,
                 echo=False,
                 ignore_sighup=False,
                 preexec_fn=prepare or _on_terminal,
@@ -68,10 +71,11 @@ class Session:
         terminal: Any = child
         terminal.ptyproc.delayafterclose = 0
         terminal.ptyproc.delayafterterminate = 0
-        self._begin(child)
+        self._begin(child, questions)
 
-    def _begin(self, child: Any) -> None:
+    def _begin(self, child: Any, questions: Questions | None = None) -> None:
         self._child = child
+        self._questions = questions
         self._child.delaybeforesend = None
         self._lines = Lines()
         self.exit_status: int | None = None
@@ -79,6 +83,11 @@ class Session:
     def fileno(self) -> int:
         """The descriptor to wait on; only while the session is open."""
         return int(self._child.child_fd)
+
+    @property
+    def pid(self) -> int:
+        """The program's process, which leads a session and a group of its own."""
+        return int(self._child.pid)
 
     @property
     def open(self) -> bool:
@@ -100,7 +109,10 @@ class Session:
             except pexpect.EOF:
                 self._reap()
                 lines += self._lines.take(b"", last=True)
-        return [_as_text(line) for line in lines]
+        texts = [_as_text(line) for line in lines]
+        if self._questions is None:
+            return texts
+        return [text for text in texts if not self._questions.take(text)]
 
     @property
     def descriptors(self) -> list[int]:
@@ -158,7 +170,7 @@ class PipeSession(Session):
         write_to: descriptor of what it is sent.
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, command: Sequence[str], questions: Questions | None = None) -> None:
         """Start the program; see :class:`Session`."""
         theirs_in, self.write_to = os.pipe()
         self.read_from, theirs_out = os.pipe()
@@ -176,7 +188,7 @@ class PipeSession(Session):
                 return ptyprocess.PtyProcess.spawn(args, pass_fds=pipes, **how)
 
         try:
-            super().__init__(command, env, Child, lambda: _on_pipes(*pipes))
+            super().__init__(command, questions, Child, lambda: _on_pipes(*pipes))
         finally:
             for descriptor in pipes:
                 os.close(descriptor)

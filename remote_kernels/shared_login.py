@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import stat
 import time
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 # A path of a socket has 104 bytes at most on macOS. Ours has 50 behind the directory, and ssh makes
 # it under a name that is 17 longer first.
@@ -22,6 +25,7 @@ class SharedLogin:
 
     Attributes:
         socket: its path, for ssh's ControlPath.
+        pattern: for the path of what ssh makes of that.
         existed: somebody had logged in when we began.
     """
 
@@ -32,9 +36,8 @@ class SharedLogin:
             way: whose representation is another for another way.
             directory: for the socket.
         """
-        # ssh's own %C knows nothing of gateways before version 9.7, nor of another program.
-        name = f"{zlib.crc32(repr(way).encode('utf-8', 'surrogateescape')):08x}"
-        self.socket = f"{directory}/%C-{name}"
+        name = _name_of(way)
+        self.socket, self.pattern = socket_for(way, directory), f"{directory}/*-{name}"
         self._directory, self._name = directory, name
         self._turn = -1
         self._made: tuple[Path, int] | None = None
@@ -101,12 +104,114 @@ class SharedLogin:
             self._turn = -1
 
 
+class KeptLogin(NamedTuple):
+    """A login that ``remote-kernels login`` has made, for all kernels of a way.
+
+    Its note stays when the login has ended, so that a launcher can say that it has.
+
+    Attributes:
+        host: that was logged in to, as the person wrote it.
+        gateways: that it goes through, the nearest first.
+        since: when, in seconds as time.time() tells.
+        until: when it is to end.
+        socket: path of the connection's socket.
+        note: path of the file that holds all this.
+    """
+
+    host: str
+    gateways: tuple[str, ...]
+    since: float
+    until: float
+    socket: str
+    note: Path
+
+    @classmethod
+    def read(cls, way: object, directory: Path) -> KeptLogin | None:
+        """The last one that was made for a way; None if there was none.
+
+        Args:
+            way: see :class:`SharedLogin`.
+            directory: see :class:`SharedLogin`.
+        """
+        return cls._read(cls.note_for(way, directory))
+
+    @classmethod
+    def all_in(cls, directory: Path) -> Iterator[KeptLogin]:
+        """Every one that was made, the oldest first."""
+        found = map(cls._read, directory.glob("rk-*.login"))
+        yield from sorted((kept for kept in found if kept), key=lambda kept: kept.since)
+
+    @classmethod
+    def _read(cls, note: Path) -> KeptLogin | None:
+        try:
+            kept = cls(**json.loads(note.read_text("utf-8")), note=note)
+        except (OSError, ValueError, TypeError):
+            return None
+        return kept._replace(gateways=tuple(kept.gateways))
+
+    @staticmethod
+    def note_for(way: object, directory: Path) -> Path:
+        """Where the note of a way lies."""
+        return directory / f"rk-{_name_of(way)}.login"
+
+    def write(self) -> None:
+        """Write the note, whole or not at all."""
+        values = self._asdict()
+        del values["note"]
+        part = self.note.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(values), "utf-8")
+        part.rename(self.note)
+
+    @property
+    def has_run_out(self) -> bool:
+        """Whether its time is over."""
+        return time.time() >= self.until
+
+    def ended(self) -> str:
+        """How it has ended, for a person."""
+        if self.has_run_out:
+            return f"the login to {self.host} has run out {at(self.until)}"
+        return f"the login to {self.host} {at(self.since)} was lost"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its connection can be used."""
+        return os.path.exists(self.socket)
+
+
+def socket_for(way: object, directory: Path) -> str:
+    """The path of a way's socket, for ssh's ControlPath.
+
+    Args:
+        way: see :class:`SharedLogin`.
+        directory: for the socket.
+    """
+    return f"{directory}/%C-{_name_of(way)}"
+
+
+def at(moment: float) -> str:
+    """A moment for a person: the time of day, and the day where it is another one."""
+    then = time.localtime(moment)
+    same_day = then[:3] == time.localtime()[:3]
+    return time.strftime("at %H:%M" if same_day else "at %H:%M on %Y-%m-%d", then)
+
+
+def _name_of(way: object) -> str:
+    # ssh's own %C knows nothing of gateways before version 9.7, nor of another program.
+    return f"{zlib.crc32(repr(way).encode('utf-8', 'surrogateescape')):08x}"
+
+
 def place_for_sockets() -> Path | None:
     """A directory of ours in which nobody else can put a socket, and sockets can be; None if none.
 
     Jupyter started by a service or in a container often has no runtime directory.
     """
-    named = [os.environ.get(name) for name in ("XDG_RUNTIME_DIR", "TMPDIR")]
+    named = [
+        os.environ.get("XDG_RUNTIME_DIR"),
+        # So that a Jupyter which a service has started finds what a login in a terminal has made.
+        f"/run/user/{os.getuid()}",
+        os.environ.get("TMPDIR"),
+    ]
     for place in [Path(name) for name in named if name]:
         if _is_private(place):
             return place

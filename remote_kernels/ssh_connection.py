@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from remote_kernels.errors import ForwardError
@@ -103,6 +104,29 @@ def shared_connection_pid(program: Sequence[str], socket: Path) -> int:
         return 0
     found = re.search(r"\(pid=(\d+)\)", done.stderr + done.stdout)
     return int(found[1]) if found else 0
+
+
+def stop_sharing(program: Sequence[str], socket: Path) -> None:
+    """Let a shared connection take nobody new; who uses it goes on.
+
+    Args:
+        program: the ssh program.
+        socket: of the connection.
+    """
+    # One that does not answer is of no use to anybody.
+    with suppress(subprocess.TimeoutExpired):
+        _control(program, socket, "stop")
+
+
+def end_sharing(program: Sequence[str], socket: Path) -> None:
+    """End a shared connection, and what goes over it.
+
+    Args:
+        program: the ssh program.
+        socket: of the connection.
+    """
+    with suppress(subprocess.TimeoutExpired):
+        _control(program, socket, "exit")
 
 
 def ssh_setting(session_command: Sequence[str], keyword: str) -> str:

@@ -12,13 +12,3 @@ def working_directory() -> str | None:
     except FileNotFoundError:
         # Somebody has removed it under us.
         return None
-
-
-def session_environment() -> dict[str, str]:
-    """The environment of what logs in."""
-    env = dict(os.environ)
-    if "SSH_ASKPASS" in env:
-        # Our terminal is nobody's to type into; ssh older than 8.4 wants a DISPLAY to obey.
-        env["SSH_ASKPASS_REQUIRE"] = "force"
-        env.setdefault("DISPLAY", ":0")
-    return env

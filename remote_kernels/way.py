@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +56,18 @@ class Way(NamedTuple):
     def __str__(self) -> str:
         """The host and the way there, for a person."""
         return f"{self.host} (via {_names(self.gateways)})" if self.gateways else str(self.host)
+
+    def login_line(self) -> str:
+        """The command that logs in beforehand, for all kernels of this way."""
+        args = [*([] if self.users_config is None else ["-F", self.users_config]), *self.args]
+        words = ["remote-kernels", "login", str(self.host)]
+        if self.gateways:
+            words += ["--tunnel-hosts", *map(str, self.gateways)]
+        if self.program != ("ssh",):
+            words.append(f"--launch-cmd={shlex.join(self.program)}")
+        if args:
+            words.append(f"--remote-launch-args={shlex.join(args)}")
+        return shlex.join(words)
 
     def to_node(self, name: str) -> Way:
         """The way on to a machine that only this host knows, as the same user.
@@ -110,7 +123,7 @@ class Way(NamedTuple):
         for gateways as well.
 
         Args:
-            can_ask: somebody answers ssh's questions (SSH_ASKPASS is set).
+            can_ask: somebody answers ssh's questions.
             connect_timeout: seconds for each machine on the way to answer.
             socket: path of the shared connection's socket, with ssh's %C in it; None for none.
         """
@@ -155,7 +168,9 @@ class Way(NamedTuple):
                 gateway = next(known, None)
                 # Not one of --tunnel-hosts: a ProxyJump of the person's configuration.
                 failed = sentence.format(host=gateway or name)
-                return errors.GatewayError(f"the gateway {gateway or name} failed: {failed}")
+                error = errors.GatewayError(f"the gateway {gateway or name} failed: {failed}")
+                error.refused = cls.refused
+                return error
             if cls is errors.GatewayError:
                 gateways = _names(self.gateways) or "the ProxyJump or ProxyCommand"
                 return cls(sentence.format(host=host, gateway=gateways))

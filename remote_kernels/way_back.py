@@ -19,6 +19,7 @@ class WayBack:
 
     Attributes:
         lost_at: when the line was lost, as time.monotonic() tells.
+        was_refused: the last attempt was, and there is no other before somebody hopes.
     """
 
     def __init__(self, loop: Loop, attempt: Callable[[], None]) -> None:
@@ -31,7 +32,7 @@ class WayBack:
         self.lost_at = time.monotonic()
         self._loop, self._attempt = loop, attempt
         self._failures = 0
-        self._running = self._refused = False
+        self._running = self.was_refused = False
         self._network = NetworkChanges()
         if self._network.descriptor >= 0:
             loop.watch(self._network.descriptor, self._on_network)
@@ -44,12 +45,12 @@ class WayBack:
 
     def _on_network(self) -> None:
         self._network.take()
-        if not self._refused:
+        if not self.was_refused:
             self.hope(_SETTLED)
 
     def hope(self, seconds: float = 0.0) -> None:
         """Try in so many seconds, with short pauses afterwards, also after a refusal."""
-        self._failures, self._refused = 0, False
+        self._failures, self.was_refused = 0, False
         if not self._running:
             self._try_in(seconds)
 
@@ -61,7 +62,7 @@ class WayBack:
 
     def refused(self) -> None:
         """The attempt was refused: there is no other before somebody hopes."""
-        self._running, self._refused = False, True
+        self._running, self.was_refused = False, True
 
     def _try_in(self, seconds: float) -> None:
         if self._timer is not None:

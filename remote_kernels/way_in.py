@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from remote_kernels.questions import Questions, find_answerer
 from remote_kernels.session import PipeSession
-from remote_kernels.shared_login import SharedLogin, place_for_sockets
-from remote_kernels.surroundings import session_environment
+from remote_kernels.shared_login import KeptLogin, SharedLogin, place_for_sockets
 from remote_kernels.way import CONFIG_NAME, CONNECT_TIMEOUT, Way
 
 if TYPE_CHECKING:
@@ -42,25 +42,50 @@ def log_in(
     alone = alone or life.options.no_share
     if life.way is not None:
         if not alone and (place := place_for_sockets()) is not None:
+            life.kept_login = kept_login(life.way)
             shared = SharedLogin(life.way, place)
+        life.questions = Questions(
+            directory, find_answerer(os.environ), shared.pattern if shared is not None else ""
+        )
         write_config(
             life.way,
             directory,
+            life.questions,
             socket=shared.socket if shared is not None else None,
             connect_timeout=_AGAIN_TIMEOUT if again else CONNECT_TIMEOUT,
         )
     argv = life.interface.keeper_command(life.options, directory, alone=alone)
     life.log(f"spawning {argv}")
-    return PipeSession(argv, session_environment()), shared
+    return PipeSession(argv, life.questions), shared
 
 
-def write_config(way: Way, directory: Path, **how: Any) -> None:
+def kept_login(way: Way) -> KeptLogin | None:
+    """What ``remote-kernels login`` has kept for a way; one whose time is over is used no more.
+
+    Args:
+        way: to the host.
+    """
+    place = place_for_sockets()
+    kept = KeptLogin.read(way, place) if place is not None else None
+    if kept is not None and kept.has_run_out and kept.is_open:
+        # This machine has slept: else it would have ended by itself.
+        from remote_kernels.ssh_connection import stop_sharing
+
+        stop_sharing(way.program, Path(kept.socket))
+    return kept
+
+
+def write_config(way: Way, directory: Path, questions: Questions, **how: Any) -> None:
     """Write ssh's configuration for a way.
 
     Args:
         way: that ssh is to go.
         directory: a private one.
+        questions: that ssh may ask.
         how: what :meth:`Way.config` is to be told beside.
     """
-    text = way.config(can_ask="SSH_ASKPASS" in os.environ, **how)
+    text = way.config(can_ask=bool(questions.answerer.kind), **how)
+    if "DISPLAY" not in os.environ:
+        # One of our own making lets an old ssh ask, and is no display.
+        text = f"ForwardX11 no\n{text}"
     (directory / CONFIG_NAME).write_text(text)

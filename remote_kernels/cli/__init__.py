@@ -16,7 +16,12 @@ PROGRAM = "remote-kernels"
 VERSION = f"Remote Jupyter kernel manager (version {__version__})."
 
 # Names of commands, not commands: one is not imported when another is run.
-_COMMANDS = {"manage": "manage:manage", "demo": "demo:demo"}
+_COMMANDS = {
+    "manage": "manage:manage",
+    "login": "login:login",
+    "logout": "login:logout",
+    "demo": "demo:demo",
+}
 
 
 class _Commands(click.Group):

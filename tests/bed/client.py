@@ -183,6 +183,26 @@ class Machine:
         finally:
             self._start_sshd()
 
+    @contextlib.contextmanager
+    def asking(self, *pam: str, settings: Sequence[str] = ()) -> Iterator[None]:
+        """Run sshd so that it takes no key, and asks what a stack of PAM wants.
+
+        ``pam`` are lines of its file (pam.d(5)), ``settings`` stand before those of sshd.
+        """
+        self.run(["tee", "/etc/pam.d/sshd"], input="".join(f"{line}\n" for line in pam))
+        asks = ("UsePAM yes", "KbdInteractiveAuthentication yes", "PubkeyAuthentication no")
+        with self.sshd(*settings, *asks):
+            yield
+
+    def set_password(self, user: str, password: str, *, expired: bool = False) -> None:
+        """Give an account a password, until the test's end."""
+        before = self.read("/etc/shadow")
+        hashed = self.run(["openssl", "passwd", "-6", "-stdin"], input=password).stdout.strip()
+        line = f"{user}:{hashed}:{'0' if expired else '20000'}::::::"
+        text = re.sub(rf"^{user}:.*$", line.replace("\\", r"\\"), before, flags=re.MULTILINE)
+        self.run(["tee", "/etc/shadow"], input=text)
+        self._undo.callback(self.run, ["tee", "/etc/shadow"], input=before)
+
     def new_host_key(self) -> None:
         """Give the machine another host key, as after it was installed anew."""
         self.run(["rm", "-f", "/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ssh_host_ed25519_key.pub"])

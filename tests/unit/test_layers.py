@@ -21,17 +21,17 @@ FLOORS = (
     {"", "channel", "errors", "lines"},
     {
         *("carrier", "connection_file", "hosts", "kernel_log", "network", "options"),
-        *("private_directory", "resources", "session", "shell_text", "spool"),
+        *("private_directory", "resources", "shell_text", "spool"),
         *("shared_login", "ssh_connection", "surroundings", "wakeups"),
     },
-    {"keeper", "queue_script", "remote_script", "way", "way_back"},
-    {"command_keeper", "interfaces", "keeper_text", "kernel_keeper"},
+    {"askpass", "keeper", "questions", "queue_script", "remote_script", "way", "way_back"},
+    {"command_keeper", "interfaces", "keeper_text", "kernel_keeper", "refusals", "session"},
     {"holding", "life", "node_forwards"},
     {"allocation", "keeper_order", "kept_kernel", "way_in"},
     {"kept_channel", "plain_kernel"},
     {"kept_life"},
     {"kept_job"},
-    {"kernelspecs", "launcher"},
+    {"kernelspecs", "launcher", "standing_login"},
     {"demo"},
     {"cli"},
     {"__main__"},
@@ -48,7 +48,7 @@ ONLY_IN = {
     "pexpect": {"session"},
     "platformdirs": {"kernel_log"},
     "rich": {"cli"},
-    "subprocess": {"demo", "ssh_connection"},
+    "subprocess": {"askpass", "demo", "questions", "ssh_connection"},
 }
 
 INTERFACES_MAY_USE = {
@@ -149,7 +149,7 @@ import remote_kernels.session
 
 class Spawned(BaseException): pass
 
-def session(argv, environment):
+def session(argv, questions):
     print(json.dumps([argv[0], sorted(name for name in sys.modules if "." not in name)]))
     raise Spawned
 

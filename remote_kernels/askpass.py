@@ -1,0 +1,211 @@
+"""The program through which ssh asks: at a terminal, or with a desktop's prompt.
+
+ssh(1) runs it (SSH_ASKPASS) with its question as the last argument, and reads the answer from its
+standard output. Nobody but ssh can have anything asked in this way, and only before it has logged
+in: what a banner, a shell or a kernel prints is never a question.
+
+Standard error is ssh's own, which the launcher reads. Words to it stand there behind a mark.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getopt
+import glob
+import html
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from remote_kernels.kernel_log import printable
+
+# Of ssh(1); those with a colon take a word.
+_SSH_FLAGS = "1246ab:c:e:fgi:kl:m:no:p:qstvxAB:CD:E:F:GI:J:KL:MNO:P:Q:R:S:TVw:W:XYy"
+# Questions whose answer is no secret: of a host key, of sharing a connection, of Duo's menu.
+_NO_SECRET = re.compile(r"\(yes/no[^)]*\)|option \(\d+-\d+\)|username: *$", re.IGNORECASE)
+# For the launcher to hand us what ssh has said; it is there within a millisecond.
+_MESSAGES_PATIENCE = 2.0
+
+# What shows a question on a desktop: its words with the question, and how a secret is asked for.
+_DESKTOP: dict[str, Callable[[str, bool], list[str]]] = {
+    "zenity": lambda text, secret: [
+        *("--entry", "--title=remote-kernels", f"--text={html.escape(text)}"),
+        *(["--hide-text"] if secret else []),
+    ],
+    "kdialog": lambda text, secret: [
+        *("--title", "remote-kernels", "--password" if secret else "--inputbox", text),
+    ],
+    "osascript": lambda text, secret: [
+        *("-e", "on run argv", "-e"),
+        'display dialog (item 1 of argv) default answer "" with title "remote-kernels"'
+        + (" with hidden answer" if secret else ""),
+        *("-e", "text returned of result", "-e", "end run", text),
+    ],
+}
+
+
+def main() -> int:
+    """Ask one question.
+
+    Returns:
+        0, and the answer stands on standard output; or 1.
+    """
+    kind, at, turn, mark, directory, sockets, question = sys.argv[1:]
+    for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(signum, _leave)
+    if os.environ.get("SSH_ASKPASS_PROMPT") == "none":
+        # Nothing to answer; ssh says it on standard error as well.
+        return 0
+    with _turn(turn):
+        if sockets and glob.glob(sockets):
+            _tell(mark, "ELSEWHERE")
+            _end_ssh()
+            return 1
+        _tell(mark, f"ASKS {os.getpid()}")
+        lines = [*_messages(Path(directory, f"said-{os.getpid()}")), f"{_asker()} asks:"]
+        secret = not _NO_SECRET.search(question)
+        if kind == "terminal":
+            answer = _ask_at_terminal(at, lines, question, secret)
+        else:
+            answer = _ask_on_desktop(at, lines, question, secret)
+        if answer is None:
+            _tell(mark, "GIVEN-UP")
+            _end_ssh()
+            return 1
+        _tell(mark, "ANSWERED")
+    print(answer)
+    return 0
+
+
+def _leave(signum: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(1)
+
+
+def _tell(mark: str, word: str) -> None:
+    # What was said last may have been no whole line.
+    print(f"\n{mark}{word}", file=sys.stderr, flush=True)
+
+
+def _end_ssh() -> None:
+    """As a terminal would at a ^C: ssh itself takes our failure for an empty answer."""
+    os.kill(os.getppid(), signal.SIGINT)
+
+
+@contextmanager
+def _turn(path: str) -> Iterator[None]:
+    """One question at a time, whoever asks."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOCTTY)
+    try:
+        while not _ssh_has_ended(0):
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            _ssh_has_ended(100)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _ssh_has_ended(milliseconds: int, also: int = -1) -> bool:
+    """Wait until nobody reads our answer any more, or there is something to read.
+
+    Args:
+        milliseconds: to wait at most; -1 for ever.
+        also: a descriptor to read from.
+    """
+    poll = select.poll()
+    poll.register(1, 0)
+    if also >= 0:
+        poll.register(also, select.POLLIN)
+    return any(descriptor == 1 for descriptor, _ in poll.poll(milliseconds))
+
+
+def _messages(path: Path) -> list[str]:
+    """What ssh has said since the last question, as the launcher hands it on."""
+    deadline = time.monotonic() + _MESSAGES_PATIENCE
+    while not path.exists():
+        if time.monotonic() > deadline or _ssh_has_ended(5):
+            return []
+    return path.read_text("utf-8", "replace").splitlines()
+
+
+def _asker() -> str:
+    """Which machine the ssh that asks logs in to."""
+    with suppress(getopt.GetoptError, OSError, IndexError, subprocess.SubprocessError):
+        options, rest = getopt.getopt(_words_of_ssh()[1:], _SSH_FLAGS)
+        named = dict(options)
+        host = rest[0].removeprefix("ssh://")
+        user = f"{named['-l']}@" if "-l" in named and "@" not in host else ""
+        # It forwards its standard input and output to the next machine.
+        role = "the gateway " if "-W" in named else ""
+        return printable(f"remote-kernels: {role}{user}{host}")
+    return "remote-kernels: ssh"
+
+
+def _words_of_ssh() -> list[str]:
+    ssh = os.getppid()
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{ssh}/cmdline").read_text("utf-8", "replace").split("\0")
+    command = ["ps", "-ww", "-o", "args=", "-p", str(ssh)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def _shown(question: str) -> list[str]:
+    # A server may have written it.
+    return [printable(line) for line in question.splitlines()] or [""]
+
+
+def _ask_at_terminal(path: str, lines: Sequence[str], question: str, secret: bool) -> str | None:
+    terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    before = termios.tcgetattr(terminal)
+    asking = termios.tcgetattr(terminal)
+    # The terminal's ^C is for whoever owns it; here it is the end of a line, and gives up.
+    asking[3] &= ~(termios.ISIG | (termios.ECHO if secret else 0))
+    asking[3] |= termios.ICANON | termios.ECHONL
+    asking[6][termios.VEOL] = b"\x03"
+    try:
+        # What was typed before there was a question is no answer to it.
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, asking)
+        _write(terminal, "\n".join([*lines, *_shown(question)]))
+        if _ssh_has_ended(-1, also=terminal):
+            _write(terminal, "\n(no longer of use)\n")
+            return None
+        answer = os.read(terminal, 4096)
+        if not answer.endswith(b"\n"):
+            _write(terminal, "\n(given up)\n")
+            return None
+        return answer[:-1].decode("utf-8", "surrogateescape")
+    finally:
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
+        os.close(terminal)
+
+
+def _write(terminal: int, text: str) -> None:
+    os.write(terminal, text.encode("utf-8", "replace"))
+
+
+def _ask_on_desktop(program: str, lines: Sequence[str], question: str, secret: bool) -> str | None:
+    text = "\n".join([*lines, *_shown(question)])
+    in_words = _DESKTOP.get(Path(program).name)
+    words = in_words(text, secret) if in_words else [text]
+    with subprocess.Popen([program, *words], stdout=subprocess.PIPE) as prompt:
+        assert prompt.stdout is not None
+        try:
+            if _ssh_has_ended(-1, also=prompt.stdout.fileno()):
+                return None
+            answer = prompt.stdout.read()
+        finally:
+            prompt.terminate()
+    if not answer:
+        return None
+    return answer.removesuffix(b"\n").decode("utf-8", "surrogateescape")

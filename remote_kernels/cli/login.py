@@ -1,0 +1,159 @@
+"""``remote-kernels login`` and ``logout``: connections that stand, for all that goes over them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from remote_kernels import kernelspecs
+from remote_kernels.cli import render
+from remote_kernels.cli.params import ManageCommand, changes, kernel_params
+from remote_kernels.errors import LoginError, OptionsError, RemoteKernelsError
+from remote_kernels.hosts import Host
+from remote_kernels.interfaces import interface_named
+from remote_kernels.interfaces.ssh import Ssh
+from remote_kernels.options import KernelOptions
+from remote_kernels.resources import seconds
+from remote_kernels.shared_login import KeptLogin, at
+from remote_kernels.standing_login import kept_logins, log_in, log_out
+from remote_kernels.way import Way
+
+_WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
+
+
+@click.command(
+    cls=ManageCommand,
+    params=[
+        click.Argument(["host"], required=False, metavar="[HOST]"),
+        click.Option(
+            ["--for", "time"],
+            default="8h",
+            metavar="TIME",
+            help="How long kernels may begin to use the login (default: 8h): H:MM:SS, D-HH:MM:SS, "
+            "90m, 4h or 2d.",
+        ),
+        *(param for param in kernel_params("The way there") if param.name in _WAY_OPTIONS),
+        click.Option(
+            ["--json"],
+            is_flag=True,
+            help="Without HOST: print a list of objects with host, gateways, since, until (both in "
+            "seconds since 1970) and open.",
+        ),
+    ],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.pass_context
+def login(ctx: click.Context, /, host: str | None, time: str, json: bool, **values: Any) -> None:
+    """Log in to a host once, in the terminal; kernels then ask nothing.
+
+    HOST is written as in --host of the kernels, or as the last of --tunnel-hosts where a scheduler
+    is there. The gateways are those of the kernels of that host, or those given here. What ssh
+    asks (password, passphrase, code, a new host key) is asked here, once for each machine on the
+    way; its answer is stored nowhere.
+
+    Without HOST: list the logins, and how long each can be used.
+    """
+    if host is None:
+        if json:
+            render.as_json([_data(kept) for kept in kept_logins()])
+        else:
+            _list(kept_logins())
+        return
+    if json:
+        raise click.UsageError("--json is of use without HOST only.")
+    way = _way(host, changes({**dict.fromkeys(KernelOptions._fields), **values}))
+    render.say(f"Logging in to {way}.")
+    try:
+        kept = log_in(way, seconds(time, "--for"))
+    except LoginError as error:
+        click.echo(error.block(), err=True)
+        ctx.exit(error.exit_code)
+    render.say(
+        f"Logged in. Kernels can use it until {at(kept.until).removeprefix('at ')}; "
+        f"'remote-kernels logout {host}' ends it."
+    )
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("host", required=False, metavar="[HOST]")
+@click.option("--all", "everything", is_flag=True, help="End all of them.")
+@click.pass_context
+def logout(ctx: click.Context, /, host: str | None, everything: bool) -> None:
+    """End a login that 'remote-kernels login' has made, and its connection.
+
+    A kernel that runs over it loses its line, and waits for the next one (--lease).
+    """
+    if (host is None) != everything:
+        raise click.UsageError("Name one HOST, or say --all.")
+    found = [kept for kept in kept_logins() if everything or kept.host == host]
+    for kept in found:
+        log_out(kept)
+        render.say(f"Logged out of {_name(kept)}.")
+    if not found:
+        render.say(f"There is no login to {host}." if host else "There are no logins.", aside=True)
+        ctx.exit(0 if everything else 1)
+
+
+def _way(text: str, given: dict[str, Any]) -> Way:
+    """The way to a host: as it was given, or that of the kernels there.
+
+    Raises:
+        OptionsError: it is no host.
+        RemoteKernelsError: kernels go there by more than one way.
+    """
+    asked = Ssh.way(KernelOptions(interface="ssh", host=text, **given))
+    assert asked is not None
+    if given:
+        return asked
+    ways = _ways_of_kernels(asked.host)
+    if asked in ways or not ways:
+        return asked
+    if len(ways) > 1:
+        lines = "\n".join(way.login_line() for way in ways)
+        raise RemoteKernelsError(f"kernels go to {text} by {len(ways)} ways", advice=lines)
+    return ways[0]
+
+
+def _ways_of_kernels(host: Host) -> list[Way]:
+    """The different ways by which kernels go to a host."""
+    ways = []
+    for spec in kernelspecs.find(kernelspecs.search_directories()):
+        try:
+            options = spec.options
+            way = interface_named(options.interface).way(options)
+        except OptionsError:
+            # What is wrong with it, its start says.
+            continue
+        if way is not None and way.host == host and way not in ways:
+            ways.append(way)
+    return ways
+
+
+def _name(kept: KeptLogin) -> str:
+    return f"{kept.host} (via {', '.join(kept.gateways)})" if kept.gateways else kept.host
+
+
+def _list(logins: list[KeptLogin]) -> None:
+    if not logins:
+        render.say("There are no logins; 'remote-kernels login HOST' makes one.")
+    for kept in logins:
+        render.say(f"{_name(kept)}: {_state(kept)}")
+
+
+def _state(kept: KeptLogin) -> str:
+    if kept.has_run_out or not kept.is_open:
+        return kept.ended()
+    left = int(kept.until - time.time()) // 60
+    return f"logged in {at(kept.since)}; {left // 60} h {left % 60:02} min left, {at(kept.until)}"
+
+
+def _data(kept: KeptLogin) -> dict[str, Any]:
+    return {
+        "host": kept.host,
+        "gateways": list(kept.gateways),
+        "since": kept.since,
+        "until": kept.until,
+        "open": kept.is_open and not kept.has_run_out,
+    }
