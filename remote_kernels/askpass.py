@@ -21,7 +21,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -60,7 +60,8 @@ def main() -> int:
     Returns:
         0, and the answer stands on standard output; or 1.
     """
-    kind, at, turn, mark, directory, sockets, question = sys.argv[1:]
+    kind, at, turn, mark, directory, sockets, patience, question = sys.argv[1:]
+    answerer = _Answerer(at, time.monotonic() + float(patience))
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(signum, _leave)
     if os.environ.get("SSH_ASKPASS_PROMPT") == "none":
@@ -74,12 +75,10 @@ def main() -> int:
         _tell(mark, f"ASKS {os.getpid()}")
         lines = [*_messages(Path(directory, f"said-{os.getpid()}")), f"{_asker()} asks:"]
         secret = not _NO_SECRET.search(question)
-        if kind == "terminal":
-            answer = _ask_at_terminal(at, lines, question, secret)
-        else:
-            answer = _ask_on_desktop(at, lines, question, secret)
+        ask = answerer.ask_at_terminal if kind == "terminal" else answerer.ask_on_desktop
+        answer = ask("\n".join([*lines, *_shown(question)]), secret)
         if answer is None:
-            _tell(mark, "GIVEN-UP")
+            _tell(mark, "UNANSWERED" if answerer.is_late() else "GIVEN-UP")
             _end_ssh()
             return 1
         _tell(mark, "ANSWERED")
@@ -106,14 +105,22 @@ def _turn(path: str) -> Iterator[None]:
     """One question at a time, whoever asks."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOCTTY)
     try:
-        while not _ssh_has_ended(0):
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            _ssh_has_ended(100)
+        # A file system without locks (ENOLCK) gives no turns.
+        with suppress(OSError):
+            while not _has_lock(descriptor):
+                if _ssh_has_ended(100):
+                    sys.exit(1)
         yield
     finally:
         os.close(descriptor)
+
+
+def _has_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _ssh_has_ended(milliseconds: int, also: int = -1) -> bool:
@@ -165,47 +172,52 @@ def _shown(question: str) -> list[str]:
     return [printable(line) for line in question.splitlines()] or [""]
 
 
-def _ask_at_terminal(path: str, lines: Sequence[str], question: str, secret: bool) -> str | None:
-    terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
-    before = termios.tcgetattr(terminal)
-    asking = termios.tcgetattr(terminal)
-    # The terminal's ^C is for whoever owns it; here it is the end of a line, and gives up.
-    asking[3] &= ~(termios.ISIG | (termios.ECHO if secret else 0))
-    asking[3] |= termios.ICANON | termios.ECHONL
-    asking[6][termios.VEOL] = b"\x03"
-    try:
-        # What was typed before there was a question is no answer to it.
-        termios.tcsetattr(terminal, termios.TCSAFLUSH, asking)
-        _write(terminal, "\n".join([*lines, *_shown(question)]))
-        if _ssh_has_ended(-1, also=terminal):
-            _write(terminal, "\n(no longer of use)\n")
-            return None
-        answer = os.read(terminal, 4096)
-        if not answer.endswith(b"\n"):
-            _write(terminal, "\n(given up)\n")
-            return None
-        return answer[:-1].decode("utf-8", "surrogateescape")
-    finally:
-        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
-        os.close(terminal)
+class _Answerer:
+    """Whoever is asked, and for how long.
 
+    sshd gives a login two minutes (LoginGraceTime of sshd_config(5)), but ssh does not notice that
+    they are over while it waits for an answer.
+    """
 
-def _write(terminal: int, text: str) -> None:
-    os.write(terminal, text.encode("utf-8", "replace"))
+    def __init__(self, at: str, deadline: float) -> None:
+        self._at, self._deadline = at, deadline
 
+    def is_late(self) -> bool:
+        return time.monotonic() >= self._deadline
 
-def _ask_on_desktop(program: str, lines: Sequence[str], question: str, secret: bool) -> str | None:
-    text = "\n".join([*lines, *_shown(question)])
-    in_words = _DESKTOP.get(Path(program).name)
-    words = in_words(text, secret) if in_words else [text]
-    with subprocess.Popen([program, *words], stdout=subprocess.PIPE) as prompt:
-        assert prompt.stdout is not None
+    def _answers(self, descriptor: int) -> bool:
+        """Wait until there is an answer to read, or none will be of use."""
+        left = max(0.0, self._deadline - time.monotonic())
+        return not _ssh_has_ended(int(left * 1000), also=descriptor) and not self.is_late()
+
+    def ask_at_terminal(self, text: str, secret: bool) -> str | None:
+        terminal = os.open(self._at, os.O_RDWR | os.O_NOCTTY)
+        before = termios.tcgetattr(terminal)
+        asking = termios.tcgetattr(terminal)
+        # The terminal's ^C is for whoever owns it; here it is the end of a line, and gives up.
+        asking[3] &= ~(termios.ISIG | (termios.ECHO if secret else 0))
+        asking[3] |= termios.ICANON | termios.ECHONL
+        asking[6][termios.VEOL] = b"\x03"
         try:
-            if _ssh_has_ended(-1, also=prompt.stdout.fileno()):
+            # What was typed before there was a question is no answer to it.
+            termios.tcsetattr(terminal, termios.TCSAFLUSH, asking)
+            os.write(terminal, text.encode("utf-8", "replace"))
+            answer = os.read(terminal, 4096) if self._answers(terminal) else b""
+            if not answer.endswith(b"\n"):
+                os.write(terminal, b"\n(no answer)\n")
                 return None
-            answer = prompt.stdout.read()
+            return answer[:-1].decode("utf-8", "surrogateescape")
         finally:
-            prompt.terminate()
-    if not answer:
-        return None
-    return answer.removesuffix(b"\n").decode("utf-8", "surrogateescape")
+            termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
+            os.close(terminal)
+
+    def ask_on_desktop(self, text: str, secret: bool) -> str | None:
+        in_words = _DESKTOP.get(Path(self._at).name)
+        words = in_words(text, secret) if in_words else [text]
+        with subprocess.Popen([self._at, *words], stdout=subprocess.PIPE) as prompt:
+            assert prompt.stdout is not None
+            try:
+                answer = prompt.stdout.read() if self._answers(prompt.stdout.fileno()) else b""
+            finally:
+                prompt.terminate()
+        return answer.removesuffix(b"\n").decode("utf-8", "surrogateescape") if answer else None

@@ -515,8 +515,10 @@ class KeptChannel:
         if self._tries == 0 or self.life.way is None:
             return False
         if not self._is_needless():
+            asked = self.life.questions is not None and self.life.questions.asked
             error = self.life.refusal(login.said, self._place.path)
-            if login.session.exit_status != 255 or not isinstance(error, errors.HostClosedError):
+            unseen = login.session.exit_status == 255 and isinstance(error, errors.HostClosedError)
+            if asked or not unseen:
                 return False
         self._tries -= 1
         self.loop.after(_BURST_PAUSE * (1 + os.urandom(1)[0] / 255), self._log_in_again)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import sys
 from collections import deque
@@ -33,6 +34,9 @@ _NOISE = re.compile(
     # and ssh, of a terminal.
     r"^Connection to \S+ closed\.$"
 )
+
+# sshd says this where a password has to be changed, which it could be at a terminal only.
+_EXPIRED = re.compile("^Password change required but no TTY available|^WARNING: Your password has")
 
 # ssh says this, and waits, for a key whose owner has to touch it.
 _TOUCH = re.compile(r"^Confirm user presence for key ")
@@ -242,8 +246,15 @@ class Life:
         )
 
     def _login_error(self, private: Path) -> RemoteKernelsError:
-        asked = self.questions is not None and (self.questions.given_up or self.is_asking)
-        if self.way is None or (self.session_status != 255 and not asked):
+        failure = self.questions.failure(self.way) if self.questions is not None else None
+        if self.way is not None and any(map(_EXPIRED.search, self.said)):
+            by_hand = shlex.join(["ssh", "-t", *self.way.destination])
+            return errors.PermissionDeniedError(
+                f"the password of {self.way.host} has expired",
+                said=self.said,
+                advice=f"log in by hand, and choose a new one: {by_hand}",
+            )
+        if self.way is None or (self.session_status != 255 and failure is None):
             return errors.ShellError(
                 "the login worked, but our command was not run over there", said=self.said
             )

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from remote_kernels.errors import QuestionError
 
+#: Seconds that a question waits for its answer; sshd waits no longer (LoginGraceTime).
+PATIENCE = 120.0
 # Where ssh-askpass and its like lie, which are not in the PATH everywhere, and other prompts.
 _DESKTOP_PROMPTS = (
     *("ssh-askpass", "/usr/lib/ssh/ssh-askpass", "/usr/libexec/openssh/ssh-askpass"),
@@ -64,6 +66,7 @@ class Questions:
         asked: there was one; not known of the person's own program.
         is_open: there is one that has no answer yet.
         given_up: the person did not want to answer.
+        late: nobody answered in time.
         elsewhere: somebody has logged in while this login waited for its turn to ask.
     """
 
@@ -76,7 +79,7 @@ class Questions:
             sockets: pattern for the path of a connection that makes this login needless.
         """
         self.answerer = answerer
-        self.asked = self.is_open = self.given_up = self.elsewhere = False
+        self.asked = self.is_open = self.given_up = self.late = self.elsewhere = False
         self._directory, self._sockets = directory, sockets
         # Lines of this program among those of ssh begin so. No server can know it.
         self._mark = f"@rk-ask-{os.urandom(8).hex()} "
@@ -112,10 +115,11 @@ class Questions:
             self.asked = True
             self._hand_on(word.removeprefix("ASKS "))
         self.given_up |= word == "GIVEN-UP"
+        self.late |= word == "UNANSWERED"
         self.elsewhere |= word == "ELSEWHERE"
         return True
 
-    def unanswered(self, way: object) -> QuestionError | None:
+    def failure(self, way: object) -> QuestionError | None:
         """Why a login has ended, if that is because nobody answered; else None.
 
         Args:
@@ -123,8 +127,8 @@ class Questions:
         """
         if self.given_up:
             return QuestionError(f"the login to {way} was given up")
-        if self.is_open:
-            return QuestionError(f"nobody answered in time what {way} asked")
+        if self.late:
+            return QuestionError(f"nobody answered within {PATIENCE:.0f} s what {way} asked")
         return None
 
     def _hand_on(self, number: str) -> None:
@@ -142,10 +146,10 @@ class Questions:
         import remote_kernels
 
         kind, at = self.answerer
-        turn = at if kind == "terminal" else os.environ.get("XDG_RUNTIME_DIR") or str(Path.home())
+        turn = at if kind == "terminal" else str(Path.home())
         parent = Path(remote_kernels.__file__).parents[1]
         words = [sys.executable, "-c", _ASK, str(parent), kind, at, turn, self._mark]
-        command = shlex.join([*words, str(self._directory), self._sockets])
+        command = shlex.join([*words, str(self._directory), self._sockets, str(PATIENCE)])
         path = self._directory / "askpass"
         path.write_text(f'#!/bin/sh\nexec {command} "$@"\n', "utf-8", "surrogateescape")
         path.chmod(0o700)

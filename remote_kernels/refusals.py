@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ def why_refused(
     def real_name(name: str) -> str:
         return ssh_setting(["ssh", "-F", str(private / CONFIG_NAME), "--", name], "hostname")
 
-    unanswered = questions.unanswered(way) if questions is not None else None
+    unanswered = questions.failure(way) if questions is not None else None
     error = unanswered or way.login_error(list(said), real_name)
     if error.refused and questions is not None and not questions.answerer.kind:
         error = _nobody_answers(error, way, said, kept)
@@ -87,6 +88,8 @@ class LastRefusal:
 
     def standing(self) -> tuple[int, str] | None:
         """Exit code and text of the last refusal, where it was a moment ago; else None."""
+        if not self._is_private():
+            return None
         try:
             age = time.time() - self._path.stat().st_mtime
             code, text = json.loads(self._path.read_text("utf-8"))
@@ -101,6 +104,14 @@ class LastRefusal:
             f"the first start after {_STANDS_FOR:.0f} s of quiet logs in again)"
         )
 
+    def _is_private(self) -> bool:
+        """Whether nobody else can write there: some programs let Jupyter's file lie in /tmp.
+
+        These choose a new name for it each time, so there would be nothing to find.
+        """
+        status = self._path.parent.lstat()
+        return status.st_uid == os.getuid() and not status.st_mode & 0o022
+
     def note(self, code: int, text: str) -> None:
         """Remember a refusal.
 
@@ -108,12 +119,16 @@ class LastRefusal:
             code: the launcher's exit code.
             text: what it said.
         """
+        if not self._is_private():
+            return
         with suppress(OSError):
             self._path.touch(mode=0o600)
             self._path.write_text(json.dumps([code, text]), "utf-8")
 
     def remove_stale(self) -> None:
         """Remove those that stand no more, of all kernels."""
+        if not self._is_private():
+            return
         for path in self._path.parent.glob("rik_refused-*"):
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime >= _STANDS_FOR:

@@ -159,7 +159,9 @@ class KeptLogin(NamedTuple):
         values = self._asdict()
         del values["note"]
         part = self.note.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(values), "utf-8")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(values, file)
         part.rename(self.note)
 
     @property

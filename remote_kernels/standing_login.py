@@ -27,7 +27,15 @@ _STANDS = "@rk-logged-in"
 # It needs nobody: ssh's own session is one that waits for the end of its input, which comes from
 # the other half. When that has run out, ssh takes nobody new, and ends after the last who uses it;
 # when ssh ends first, the whole of it does.
-_SCRIPT = "{{ sleep {seconds}; {stop}; }} </dev/null 2>/dev/null | {{ {ssh}; kill 0; }}"
+_SCRIPT = """
+{{
+  # A machine that sleeps meanwhile does not make it longer.
+  while left=$(({until} - $(date +%s))) && [ $left -gt 0 ]; do
+    sleep $((left < 60 ? left : 60))
+  done
+  {stop}
+}} </dev/null 2>/dev/null | {{ {ssh}; kill 0; }}
+"""
 
 
 def log_in(way: Way, seconds: int) -> KeptLogin:
@@ -64,7 +72,8 @@ def log_in(way: Way, seconds: int) -> KeptLogin:
         # A kernel's own login goes on, but nobody new goes through it.
         stop_sharing(way.program, socket)
         since = time.time()
-        session = PipeSession(["/bin/sh", "-c", _script(way, seconds, socket, command)], questions)
+        script = _script(way, since + seconds, socket, command)
+        session = PipeSession(["/bin/sh", "-c", script], questions)
         stack.callback(_end, session)
         said = _wait(session, questions)
         if said is not None:
@@ -108,9 +117,9 @@ def _socket_of(command: Sequence[str]) -> Path:
     return Path(path)
 
 
-def _script(way: Way, seconds: int, socket: Path, command: Sequence[str]) -> str:
+def _script(way: Way, until: float, socket: Path, command: Sequence[str]) -> str:
     stop = [*way.program, "-F", "none", "-S", str(socket), "-O", "stop", "--", "kernel"]
-    return _SCRIPT.format(seconds=seconds, stop=shlex.join(stop), ssh=shlex.join(command))
+    return _SCRIPT.format(until=int(until), stop=shlex.join(stop), ssh=shlex.join(command))
 
 
 def _wait(session: PipeSession, questions: Questions) -> list[str] | None:

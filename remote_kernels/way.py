@@ -57,6 +57,18 @@ class Way(NamedTuple):
         """The host and the way there, for a person."""
         return f"{self.host} (via {_names(self.gateways)})" if self.gateways else str(self.host)
 
+    @property
+    def destination(self) -> list[str]:
+        """The words for ssh that say where to, and through what."""
+        host = self.host
+        return [
+            *(["-J", ",".join(map(str, self.gateways))] if self.gateways else []),
+            *(["-p", str(host.port)] if host.port is not None else []),
+            *(["-l", host.user] if host.user is not None else []),
+            "--",
+            host.name,
+        ]
+
     def login_line(self) -> str:
         """The command that logs in beforehand, for all kernels of this way."""
         args = [*([] if self.users_config is None else ["-F", self.users_config]), *self.args]
@@ -93,7 +105,6 @@ class Way(NamedTuple):
             terminal: it gets one over there.
             options: said with -o.
         """
-        host = self.host
         return [
             *self.program,
             "-F",
@@ -102,11 +113,7 @@ class Way(NamedTuple):
             *(part for option in options for part in ("-o", option)),
             # Last, since it outweighs any -t of the person's.
             "-tt" if terminal else "-T",
-            *(["-J", ",".join(map(str, self.gateways))] if self.gateways else []),
-            *(["-p", str(host.port)] if host.port is not None else []),
-            *(["-l", host.user] if host.user is not None else []),
-            "--",
-            host.name,
+            *self.destination,
             *([command] if command else []),
         ]
 
@@ -170,12 +177,28 @@ class Way(NamedTuple):
                 failed = sentence.format(host=gateway or name)
                 error = errors.GatewayError(f"the gateway {gateway or name} failed: {failed}")
                 error.refused = cls.refused
-                return error
+                return _with_key(error, said)
             if cls is errors.GatewayError:
                 gateways = _names(self.gateways) or "the ProxyJump or ProxyCommand"
                 return cls(sentence.format(host=host, gateway=gateways))
-            return cls(sentence.format(host=host))
+            return _with_key(cls(sentence.format(host=host)), said)
         return LoginError(f"the login to {host} failed")
+
+
+def _with_key(error: LoginError, said: Sequence[str]) -> LoginError:
+    """Say of a changed host key which it is, where the known one stands, and how to remove that."""
+    text = "\n".join(said)
+    named = re.search(r"^Host key for (\S+) has changed", text, re.MULTILINE)
+    sent = re.search(r"^(SHA256:\S+?)\.?$", text, re.MULTILINE)
+    known = re.search(r"^Offending .*key in (.+):(\d+)$", text, re.MULTILINE)
+    if named and sent and known:
+        error.sentence += f": it is {sent[1]} now, and another in {known[1]}, line {known[2]}"
+        remove = shlex.join(["ssh-keygen", "-f", known[1], "-R", named[1]])
+        error.advice = (
+            f"if the machine was set up anew, remove its old key: {remove}\n"
+            "if not, ask its administrator before you go on"
+        )
+    return error
 
 
 def _names(gateways: Sequence[Host]) -> str:
@@ -226,6 +249,12 @@ _REFUSALS: tuple[tuple[type[LoginError], str, str], ...] = (
         errors.GatewayError,
         r"open failed: connect failed|stdio forwarding failed",
         "{gateway} could not reach the next host on the way to {host}",
+    ),
+    (
+        # PAM's words; sshd then closes the connection.
+        errors.PermissionDeniedError,
+        r"^Your account has expired",
+        "{host} denied permission: the account has expired",
     ),
     (
         errors.PermissionDeniedError,

@@ -26,6 +26,7 @@ R_LIBRARIES = ("/usr/lib/R/site-library", "/usr/local/lib/R/site-library")
 SERVERS: dict[str, Callable[[], bool]] = {
     "bed": lambda: FD_VARIABLE in os.environ,
     "chromium": lambda: all(map(shutil.which, ("chromium", "chromedriver"))),
+    "desktop": lambda: all(map(shutil.which, ("Xvfb", "ssh-askpass", "xdotool"))),
     "fish": lambda: shutil.which("fish") is not None,
     "gridengine": lambda: all(
         shutil.which(name, path="/usr/lib/gridengine") for name in ("sge_qmaster", "sge_execd")
@@ -39,6 +40,7 @@ SERVERS: dict[str, Callable[[], bool]] = {
     "slurm": lambda: all(
         shutil.which(name, path="/usr/sbin") for name in ("munged", "slurmctld", "slurmd")
     ),
+    "softhsm2": lambda: shutil.which("softhsm2-util") is not None,
     "tcsh": lambda: shutil.which("tcsh") is not None,
     "torque": lambda: Path(sys.prefix, "far/torque/usr/bin/qsub").exists(),
     "zsh": lambda: shutil.which("zsh") is not None,

@@ -112,11 +112,12 @@ class Kernel:
         # Open for as long as the kernel lives: a restart gets it, too.
         self._stderr = self.stderr_path.open("ab")
         self.manager.start_kernel(stderr=self._stderr)
-        self._find_launcher()
+        self.find_launcher()
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
 
-    def _find_launcher(self) -> None:
+    def find_launcher(self) -> None:
+        """Know the process of the last start."""
         # jupyter_client's default provisioner, a LocalProvisioner, has it.
         provisioner: Any = self.manager.provisioner
         self.launcher: subprocess.Popen[bytes] = provisioner.process
@@ -124,7 +125,7 @@ class Kernel:
     def restart(self, **how: bool) -> None:
         """Restart it as Jupyter does, and wait until it answers."""
         self.manager.restart_kernel(**how)
-        self._find_launcher()
+        self.find_launcher()
         # The last words of the old kernel would be taken for those of the new one, and so for a
         # sign that its outputs arrive.
         with contextlib.suppress(queue.Empty):

@@ -168,7 +168,7 @@ class Machine:
     def logins(self) -> list[str]:
         """The users of the logins that sshd accepted since the test began."""
         log = self.sshd_log()[self._log_mark :]
-        return re.findall(r"^Accepted \w+ for (\S+)", log, re.MULTILINE)
+        return re.findall(r"^Accepted \S+ for (\S+)", log, re.MULTILINE)
 
     def forget_logins(self) -> None:
         """Count logins from now on."""
@@ -196,10 +196,14 @@ class Machine:
 
     def set_password(self, user: str, password: str, *, expired: bool = False) -> None:
         """Give an account a password, until the test's end."""
-        before = self.read("/etc/shadow")
         hashed = self.run(["openssl", "passwd", "-6", "-stdin"], input=password).stdout.strip()
-        line = f"{user}:{hashed}:{'0' if expired else '20000'}::::::"
-        text = re.sub(rf"^{user}:.*$", line.replace("\\", r"\\"), before, flags=re.MULTILINE)
+        self.set_shadow(user, f"{hashed}:{'0' if expired else '20000'}::::::")
+
+    def set_shadow(self, user: str, fields: str) -> None:
+        """Change an account's line of shadow(5), behind the name, until the test's end."""
+        before = self.read("/etc/shadow")
+        lines = [line for line in before.splitlines() if not line.startswith(f"{user}:")]
+        text = "".join(f"{line}\n" for line in [*lines, f"{user}:{fields}"])
         self.run(["tee", "/etc/shadow"], input=text)
         self._undo.callback(self.run, ["tee", "/etc/shadow"], input=before)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,8 +60,17 @@ def test_a_changed_host_key(bed: Bed, tmp_path: Path) -> None:
     bed.far.new_host_key()
     status, stderr = failing(spec, tmp_path)
     assert status == 15
-    sentence = "the host key of ada@far has changed"
+    new = bed.far.run(["ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key"]).stdout.split()[1]
+    known = Path.home() / ".ssh/known_hosts"
+    sentence = (
+        f"the host key of ada@far has changed: it is {new} now, and another in {known}, line 1"
+    )
     assert_block(stderr, sentence, "logging in", "ada@far", "Offending")
+    remove = re.search(r"remove its old key: (.*)", stderr)
+    assert remove is not None
+    subprocess.run(shlex.split(remove[1]), check=True, capture_output=True)
+    with Kernel(spec, tmp_path):
+        pass
 
 
 def test_an_unknown_host_key_where_the_configuration_wants_it_known(
