@@ -12,12 +12,14 @@ from __future__ import annotations
 import re
 import shlex
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from remote_kernels.cli.demo import demo
+from remote_kernels.cli.login import login, logout
 from remote_kernels.cli.manage import manage
 from remote_kernels.cli.params import by_group
 from remote_kernels.errors import OptionsError, documented_exit_codes
@@ -27,6 +29,7 @@ from remote_kernels.options import DECLARED, KernelOptions
 
 PAGES = [
     Path(__file__).with_name("remote-kernels.1"),
+    Path(__file__).with_name("remote-kernels-login.1"),
     Path(__file__).with_name("remote-kernels-manage.1"),
 ]
 
@@ -68,10 +71,10 @@ def options() -> list[str]:
     return lines
 
 
-def demo_options() -> list[str]:
-    """The section DEMO OPTIONS, of ``demo``."""
-    ctx = click.Context(demo, info_name="demo", help_option_names=["-h", "--help"])
-    params = demo.get_params(ctx)
+def options_of(command: click.Command) -> list[str]:
+    """The options of a command without headings."""
+    ctx = click.Context(command, info_name=command.name, help_option_names=["-h", "--help"])
+    params = command.get_params(ctx)
     return [line for param in params if isinstance(param, click.Option) for line in _option(param)]
 
 
@@ -130,7 +133,9 @@ def generated(page: str) -> str:
     """
     sections = {
         "OPTIONS": options,
-        "DEMO OPTIONS": demo_options,
+        "DEMO OPTIONS": partial(options_of, demo),
+        "LOGIN OPTIONS": partial(options_of, login),
+        "LOGOUT OPTIONS": partial(options_of, logout),
         "TRANSLATION": translation,
         "EXIT STATUS": exit_status,
     }
