@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from remote_kernels import errors
+from remote_kernels import errors, steps
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces.scheduler import Job, Scheduler
 from remote_kernels.life import Life
@@ -294,7 +294,7 @@ class Allocation:
             command=self.command,
             said=self._said,
         )
-        error.stage = "waiting for the job"
+        error.step = steps.QUEUE
         return error
 
     def ending(self) -> str | None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from remote_kernels import steps
+
 
 class RemoteKernelsError(Exception):
     """Something else failed that a person can do something about."""
 
     exit_code = 1
-    #: The part of a kernel's life in which this happens, as the block names it.
-    stage = ""
+    #: The step of a kernel's way in which this happens.
+    step = steps.NONE
     #: What to try, when the place that raises knows nothing better.
     advice = ""
 
@@ -52,8 +54,8 @@ class RemoteKernelsError(Exception):
             log: path of the kernel's log, named in the last line when given.
         """
         lines = [f"remote-kernels: {self.sentence}."]
-        if self.stage:
-            lines.append(f"  stage: {self.stage}")
+        if self.step.stage:
+            lines.append(f"  stage: {self.step.stage}")
         if self.host:
             lines.append(f"  host:  {self.host}")
         if self.command:
@@ -69,14 +71,14 @@ class OptionsError(RemoteKernelsError):
     """An option is missing, unknown, or of no use to the interface."""
 
     exit_code = 2
-    stage = "reading the options"
+    step = steps.OPTIONS
 
 
 class ConnectionFileError(RemoteKernelsError):
     """The connection file that Jupyter wrote cannot be read or used."""
 
     exit_code = 3
-    stage = "reading the connection file"
+    step = steps.CONNECTION_FILE
     advice = "start the kernel again; if it stays so, look at Jupyter's runtime directory"
 
 
@@ -84,21 +86,21 @@ class KernelSpecError(RemoteKernelsError):
     """A kernelspec cannot be written, changed or removed."""
 
     exit_code = 5
-    stage = "managing kernelspecs"
+    step = steps.KERNELSPECS
 
 
 class DemoError(RemoteKernelsError):
     """A step of the demo did not do what it shows."""
 
     exit_code = 6
-    stage = "running the demo"
+    step = steps.DEMO
 
 
 class LoginError(RemoteKernelsError):
     """The login failed for a reason that is not listed here."""
 
     exit_code = 10
-    stage = "logging in"
+    step = steps.LOGIN
     advice = "log in by hand with ssh: what it says there holds here, too"
     #: Whether the next attempt would be refused as well, and might be held against the person.
     refused = False
@@ -115,6 +117,7 @@ class HostUnknownError(LoginError):
     """No machine of that name is known."""
 
     exit_code = 12
+    step = steps.REACH
     advice = "check the spelling of --host and your ssh configuration"
 
 
@@ -122,6 +125,7 @@ class HostRefusedError(LoginError):
     """The machine is there, but no ssh server answers at that port."""
 
     exit_code = 13
+    step = steps.REACH
     advice = "check the port (HOST:PORT), and whether an ssh server runs there"
 
 
@@ -129,6 +133,7 @@ class HostUnreachableError(LoginError):
     """The machine did not answer in time, or there is no way to it."""
 
     exit_code = 14
+    step = steps.REACH
     advice = "check that the machine is on and that you can reach it (VPN, --tunnel-hosts)"
 
 
@@ -136,6 +141,7 @@ class HostKeyChangedError(LoginError):
     """The machine's host key is not the one that is known for it."""
 
     exit_code = 15
+    step = steps.HOST_KEY
     refused = True
     advice = (
         "if the machine was set up anew, remove its old key with ssh-keygen -R; "
@@ -147,6 +153,7 @@ class HostKeyUnknownError(LoginError):
     """The machine's host key is not known, and your configuration wants it to be."""
 
     exit_code = 16
+    step = steps.HOST_KEY
     refused = True
     advice = "log in once where you can be asked, and compare the fingerprint"
 
@@ -177,7 +184,7 @@ class ShellError(RemoteKernelsError):
     """The login worked, but the login shell over there did not run our command."""
 
     exit_code = 20
-    stage = "starting the shell over there"
+    step = steps.SHELL
     advice = (
         "run a command there by hand, as in: ssh HOST true; "
         "look for exit, exec, read or tmux in the shell's start-up files"
@@ -188,7 +195,7 @@ class WorkdirError(RemoteKernelsError):
     """The working directory does not exist over there, or may not be entered."""
 
     exit_code = 21
-    stage = "changing to the working directory"
+    step = steps.WORKDIR
     advice = (
         "check --workdir; ~/ at its beginning is your home over there, $VARIABLES are taken "
         "as they stand (use --remote-precmd 'cd \"$DIR\"' for these)"
@@ -199,7 +206,7 @@ class ConnectionCopyError(RemoteKernelsError):
     """The connection file could not be written over there."""
 
     exit_code = 22
-    stage = "copying the connection file"
+    step = steps.FILE
     advice = "check space, quota and permissions of the directory, or choose another --workdir"
 
 
@@ -207,7 +214,7 @@ class PrecommandError(RemoteKernelsError):
     """The pre-command failed."""
 
     exit_code = 23
-    stage = "running the pre-command"
+    step = steps.PRECMD
     advice = "run the pre-command by hand over there; it must end with status 0"
 
 
@@ -215,7 +222,7 @@ class CommandNotFoundError(RemoteKernelsError):
     """The kernel command was not found over there."""
 
     exit_code = 24
-    stage = "starting the kernel"
+    step = steps.COMMAND
     advice = (
         "give the full path in --kernel_cmd, or make it known with --remote-precmd "
         "(as in: conda activate NAME)"
@@ -226,7 +233,7 @@ class KernelStartError(RemoteKernelsError):
     """The kernel ended before it could be used."""
 
     exit_code = 25
-    stage = "starting the kernel"
+    step = steps.ANSWER
     advice = "run the kernel command by hand over there"
 
 
@@ -234,7 +241,7 @@ class KernelDiedError(RemoteKernelsError):
     """The kernel ended by itself, or was killed."""
 
     exit_code = 26
-    stage = "running the kernel"
+    step = steps.CELL
     advice = "look for a lack of memory or a crash over there (dmesg, journalctl)"
 
 
@@ -242,7 +249,7 @@ class ConnectionLostError(RemoteKernelsError):
     """The connection to the far side broke while the kernel was running."""
 
     exit_code = 27
-    stage = "running the kernel"
+    step = steps.CELL
     advice = "start the kernel again when the machine can be reached"
 
 
@@ -250,7 +257,7 @@ class PortsError(RemoteKernelsError):
     """No free ports were found over there."""
 
     exit_code = 28
-    stage = "choosing the ports"
+    step = steps.PORTS
     advice = "look over there for awk, and for what holds so many ports (ss -tln)"
 
 
@@ -258,7 +265,7 @@ class ForwardError(RemoteKernelsError):
     """The kernel's sockets could not be carried through ssh."""
 
     exit_code = 30
-    stage = "carrying the sockets"
+    step = steps.CHANNEL
     advice = "ask the administrator whether sshd allows AllowTcpForwarding"
 
 
@@ -276,7 +283,7 @@ class SchedulerNotFoundError(RemoteKernelsError):
     """There is no such scheduler command on the login host."""
 
     exit_code = 40
-    stage = "asking for the job"
+    step = steps.SCHEDULER
     advice = "give the command's full path with --launch-cmd"
 
 
@@ -284,7 +291,7 @@ class JobRefusedError(RemoteKernelsError):
     """The scheduler refused the job."""
 
     exit_code = 41
-    stage = "asking for the job"
+    step = steps.SCHEDULER
     advice = "run the command by hand on the login host"
 
 
@@ -292,7 +299,7 @@ class SchedulerDownError(RemoteKernelsError):
     """The scheduler itself does not answer."""
 
     exit_code = 42
-    stage = "asking for the job"
+    step = steps.SCHEDULER
     advice = "try again later, or ask the administrator of the cluster"
 
 
@@ -300,7 +307,7 @@ class LaunchTimeoutError(RemoteKernelsError):
     """The job did not start within --launch-timeout; it was given up."""
 
     exit_code = 43
-    stage = "waiting for the job"
+    step = steps.QUEUE
     advice = "ask for less, choose another --queue, or wait longer (--launch-timeout)"
 
 
@@ -308,7 +315,7 @@ class JobEndedError(RemoteKernelsError):
     """The job ended under the kernel, or before it could start."""
 
     exit_code = 44
-    stage = "running the kernel"
+    step = steps.CELL
     advice = "start the kernel again for a new job"
 
 
@@ -316,7 +323,7 @@ class NodeSilentError(RemoteKernelsError):
     """The node on which the kernel runs has not answered for a while."""
 
     exit_code = 45
-    stage = "running the kernel"
+    step = steps.CELL
     advice = "the node or its network has failed; start the kernel again for a new job"
 
 
@@ -324,7 +331,7 @@ class AllocationError(RemoteKernelsError):
     """The job was granted, but its session did not run our program on a node."""
 
     exit_code = 46
-    stage = "starting the shell on the node"
+    step = steps.NODE
     advice = "run the command by hand on the login host, and look at what the shell there does"
 
 

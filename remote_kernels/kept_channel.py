@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from remote_kernels import errors
+from remote_kernels import errors, steps
 from remote_kernels.carrier import Line, Loop, Timer, take_lines, write_line
 from remote_kernels.channel import Channel, ChannelError
 from remote_kernels.errors import RemoteKernelsError
@@ -537,8 +537,11 @@ class KeptChannel:
         """A refused login is not tried again by itself: some servers then shut everybody out."""
         assert self._way_back is not None
         self._way_back.refused()
-        error.stage = "getting back to the kernel"
-        error.advice += "\nafter remote-kernels login, or an interrupt, it is tried again"
+        error.step = steps.BACK
+        error.advice += (
+            "\nthen interrupt the kernel: that makes another attempt"
+            " (a remote-kernels login does so, too)"
+        )
         self.life.warn(self.life.error_block(error))
         self._alone = False
         self._look_for_login(time.time())

@@ -188,7 +188,7 @@ def test_ssh_askpass_answers_for_the_person(
     kernel = Kernel(spec, tmp_path)
     kernel.start()
     assert kernel.launcher_status(timeout=30) == 17
-    assert "set SSH_ASKPASS" in kernel.stderr()
+    assert "in a terminal: remote-kernels login ada@far" in kernel.stderr()
     kernel.__exit__(None, None, None)
     monkeypatch.setenv("SSH_ASKPASS", str(askpass))
     with Kernel(spec, tmp_path):

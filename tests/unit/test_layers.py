@@ -18,7 +18,8 @@ ROOT = Path(remote_kernels.__file__).parent
 
 # A module imports from floors below its own only; those of one package also from each other.
 FLOORS = (
-    {"", "channel", "errors", "lines"},
+    {"", "channel", "lines", "steps"},
+    {"errors"},
     {
         *("carrier", "connection_file", "hosts", "kernel_log", "network", "options"),
         *("private_directory", "resources", "shell_text", "spool"),

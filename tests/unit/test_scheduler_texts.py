@@ -554,7 +554,7 @@ def test_grid_engine_forgets_a_job_that_its_command_still_waits_for() -> None:
     talk.look("Following jobs do not exist: \nPython-3-abcdef")
     with pytest.raises(JobEndedError, match="job 17 was cancelled before it started") as raised:
         talk.allocation.act()
-    assert raised.value.stage == "waiting for the job"
+    assert raised.value.step.stage == "waiting for the job"
     assert raised.value.command.startswith("qlogin ")
 
 
