@@ -18,8 +18,10 @@ from typing import Any
 
 import click
 
+from remote_kernels.cli.check import command as check
 from remote_kernels.cli.demo import demo
 from remote_kernels.cli.login import login, logout
+from remote_kernels.cli.logs import logs, report
 from remote_kernels.cli.manage import manage
 from remote_kernels.cli.params import by_group
 from remote_kernels.errors import OptionsError, documented_exit_codes
@@ -30,6 +32,7 @@ from remote_kernels.options import DECLARED, KernelOptions
 PAGES = [
     Path(__file__).with_name("remote-kernels.1"),
     Path(__file__).with_name("remote-kernels-login.1"),
+    Path(__file__).with_name("remote-kernels-check.1"),
     Path(__file__).with_name("remote-kernels-manage.1"),
 ]
 
@@ -71,11 +74,12 @@ def options() -> list[str]:
     return lines
 
 
-def options_of(command: click.Command) -> list[str]:
-    """The options of a command without headings."""
+def options_of(command: click.Command, *others: str) -> list[str]:
+    """The options of a command without headings, but for those of other pages."""
     ctx = click.Context(command, info_name=command.name, help_option_names=["-h", "--help"])
     params = command.get_params(ctx)
-    return [line for param in params if isinstance(param, click.Option) for line in _option(param)]
+    own = [x for x in params if isinstance(x, click.Option) and x.name not in others]
+    return [line for option in own for line in _option(option)]
 
 
 # One value for each option that is translated.
@@ -136,6 +140,9 @@ def generated(page: str) -> str:
         "DEMO OPTIONS": partial(options_of, demo),
         "LOGIN OPTIONS": partial(options_of, login),
         "LOGOUT OPTIONS": partial(options_of, logout),
+        "CHECK OPTIONS": partial(options_of, check, *DECLARED),
+        "LOGS OPTIONS": partial(options_of, logs),
+        "REPORT OPTIONS": partial(options_of, report),
         "TRANSLATION": translation,
         "EXIT STATUS": exit_status,
     }

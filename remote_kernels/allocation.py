@@ -11,7 +11,7 @@ from collections.abc import Callable
 from remote_kernels import errors, steps
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces.scheduler import Job, Scheduler
-from remote_kernels.life import Life
+from remote_kernels.life import LONGEST_SHOWN, Life, number
 from remote_kernels.options import KernelOptions
 from remote_kernels.queue_script import QueueScript
 from remote_kernels.resources import seconds
@@ -163,7 +163,7 @@ class Allocation:
                 self._learn(self.interface.read_look(text))
                 self._cancelled = bool(self.job and re.search(self.interface.gone, text))
             case ["DONE", status]:
-                self.command_status = int(status)
+                self.command_status = number(status)
                 self._over_at = time.monotonic() + self.interface.reason_patience
             case ["GONE"]:
                 self._over_at = time.monotonic()
@@ -184,7 +184,7 @@ class Allocation:
             self.on_node = self.asked
             return self.on_node
         if line.strip():
-            self._said.append(line)
+            self._said.append(line[:LONGEST_SHOWN])
         self._learn(self.interface.read_line(line))
         typed_after = self.interface.typed_after
         if self.asked and typed_after and typed_after.search(line):
@@ -276,11 +276,7 @@ class Allocation:
         if self.command_status == 127 or (
             self.command_status == 126 and any("ermission denied" in line for line in said)
         ):
-            error: RemoteKernelsError = errors.SchedulerNotFoundError(
-                f"the command {program} cannot be run on {self.login_host}",
-                advice=f"check that a login shell there knows it (bash -lc 'command -v {program}')"
-                ", or give its full path with --launch-cmd",
-            )
+            error: RemoteKernelsError = errors.SchedulerNotFoundError.of(program, self.login_host)
         elif (reason := self.ending()) and self.job:
             return self._ended_early(reason)
         else:
@@ -331,7 +327,7 @@ class Allocation:
 
     def note(self, line: str) -> None:
         """Keep a line that came from the session after the kernel was started."""
-        self._said.append(line)
+        self._said.append(line[:LONGEST_SHOWN])
 
     def advice_when_lost(self) -> str:
         """What stays when the login host cannot be reached any more."""

@@ -8,6 +8,7 @@ import select
 import time
 from heapq import heappop, heappush
 
+from remote_kernels.channel import ChannelError
 from remote_kernels.lines import Lines
 
 TYPE_CHECKING = False
@@ -421,3 +422,20 @@ def take_lines(stream: "Stream", take: "Callable[[str], None]") -> None:
             take("")
 
     stream.receiver = receive
+
+
+def numbers(words: "list[str]", *below: int) -> "list[int]":
+    """Words of a line as numbers.
+
+    Args:
+        words: of the line.
+        below: for each word what it has to be less than.
+
+    Raises:
+        ChannelError: they are no such numbers, or not so many.
+    """
+    # Of the longest ones Python makes no number.
+    found = [int(word) if word.isdecimal() and len(word) < 19 else -1 for word in words]
+    if len(found) != len(below) or not all(0 <= n < most for n, most in zip(found, below)):
+        raise ChannelError("what is said makes no sense: {}".format(" ".join(words)[:100]))
+    return found

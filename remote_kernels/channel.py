@@ -28,6 +28,8 @@ WINDOW = 1 << 20
 LARGEST = 1 << 16
 #: The most streams that a channel has at a time.
 MOST_STREAMS = 4096
+#: A stream's number is less.
+MOST_NUMBERS = 1 << 32
 #: The random bytes by which the ends know that they are each other's.
 TOKEN_SIZE = 16
 
@@ -360,7 +362,10 @@ class Channel:
         self.pong = 0
         self.noise: Callable[[bytes], None] = _dropped
         self._busy: list[Stream] = []  # by rank
-        self._first: list[Buffer] = []  # buffers that go before all streams
+        # What goes before all streams: one answer is enough, however often was asked.
+        self._hello: bool | None = None  # whether it asks
+        self._pong: int | None = None
+        self._first: list[Buffer] = []
         self._owed: dict[int, Stream] = {}
         self._in = bytearray()
         self._has_line = self._in_noise = False
@@ -374,9 +379,10 @@ class Channel:
             spool: for what does not fit into the window.
 
         Raises:
-            ChannelError: there are too many.
+            ChannelError: there are too many, or it cannot have that number.
         """
-        if len(self.streams) >= MOST_STREAMS or number in self.streams:
+        is_new = 0 <= number < MOST_NUMBERS and number not in self.streams
+        if len(self.streams) >= MOST_STREAMS or not is_new:
             raise ChannelError(f"stream {number} cannot be opened")
         stream = Stream(self, number, rank, Spool() if spool is None else spool)
         self.streams[number] = stream
@@ -413,6 +419,7 @@ class Channel:
     def end_line(self) -> None:
         """There is no line; what is written is kept."""
         self._has_line = self.ready = self._in_noise = False
+        self._hello = self._pong = None
         self._first = []
         self._in = bytearray()
 
@@ -424,13 +431,14 @@ class Channel:
 
     def refuse(self, why: str) -> None:
         """Tell the other end that it can come to nothing, and why."""
-        self._push(REFUSE, 0, 0, why.encode("utf-8", "replace")[:LARGEST])
+        self._first += self._frame(REFUSE, 0, 0, why.encode("utf-8", "replace")[:LARGEST])
 
     @property
     def has_frames(self) -> bool:
         """Whether there is something to send."""
+        answers = self._hello is not None or self._pong is not None
         waiting = self._first or (self.ready and (self._owed or self._busy))
-        return bool(self._has_line and waiting)
+        return bool(self._has_line and (answers or waiting))
 
     def frames(self, budget: int) -> "list[Buffer]":
         """What is to be sent next, as buffers that stay as they are.
@@ -440,7 +448,7 @@ class Channel:
         """
         if not self._has_line:
             return []
-        buffers, self._first = self._first, []
+        buffers = self._urgent()
         if self.ready:
             for stream in self._owed.values():
                 buffers.append(self._head(ACK, stream.number, stream.acknowledgement(), b""))
@@ -450,6 +458,21 @@ class Channel:
                 if self.on_terminal and len(part) >= _PACKED_FROM:
                     kind, part = _packed(stream, part)
                 buffers += self._frame(kind, stream.number, offset, part)
+        return buffers
+
+    def _urgent(self) -> "list[Buffer]":
+        buffers: list[Buffer] = []
+        if self._hello is not None:
+            streams = self.streams.values()
+            positions = b"".join(_POSITION.pack(s.number, s.received) for s in streams)
+            buffers += self._frame(
+                HELLO, 0, 0, bytes([VERSION, self._hello]) + self.token + positions
+            )
+        if self._pong is not None:
+            buffers.append(self._head(PONG, 0, self._pong, b""))
+        buffers += self._first
+        self._hello = self._pong = None
+        self._first = []
         return buffers
 
     def _next_parts(self, budget: int) -> "Iterator[tuple[Stream, tuple[int, int, Buffer]]]":
@@ -517,7 +540,7 @@ class Channel:
         if kind == HELLO:
             self._take_hello(content)
         elif kind == PING:
-            self._first.append(self._head(PONG, 0, offset, b""))
+            self._pong = offset
             self._ask_again()
         elif kind == PONG:
             self.pong = max(self.pong, offset)
@@ -563,8 +586,7 @@ class Channel:
 
     def _say_hello(self, asks: bool = False) -> None:
         """Say how far we have come; it asks when the other end's own was lost."""
-        positions = b"".join(_POSITION.pack(s.number, s.received) for s in self.streams.values())
-        self._push(HELLO, 0, 0, bytes([VERSION, asks]) + self.token + positions)
+        self._hello = asks or bool(self._hello)
 
     def _ask_again(self) -> None:
         """Now and then: what is missing may have been missed twice; what is owed becomes known."""
@@ -586,9 +608,6 @@ class Channel:
     def _forget(self, stream: Stream) -> None:
         if self.streams.pop(stream.number, None) is not None and stream.is_busy:
             self._busy.remove(stream)
-
-    def _push(self, kind: int, number: int, offset: int, content: bytes) -> None:
-        self._first += self._frame(kind, number, offset, content)
 
     def _frame(self, kind: int, number: int, offset: int, content: "Buffer") -> "list[Buffer]":
         head = self._head(kind, number, offset, content)

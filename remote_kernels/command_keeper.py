@@ -12,7 +12,8 @@ import socket
 import time
 import tty
 
-from remote_kernels.carrier import Connection
+from remote_kernels.carrier import Connection, numbers
+from remote_kernels.channel import MOST_NUMBERS, ChannelError
 from remote_kernels.keeper import BEAT, OUTPUT, Keeper, Order, become, reaped
 
 TYPE_CHECKING = False
@@ -85,11 +86,12 @@ class CommandKeeper(Keeper):
     def on_words(self, words: "list[str]") -> None:
         """Take what the launcher says."""
         if words[:1] == ["KERNEL"]:
-            self._has_kernel = words[1] == "YES"
+            self._has_kernel = words[1:] == ["YES"]
         elif words[:1] == ["FORGET"]:
-            _forget(bytes.fromhex(words[1]))
+            _forget(_from_hex(words[1:]))
         elif words[:1] == ["RUN"]:
-            self._run(int(words[1]), bytes.fromhex(words[2]).split(b"\0"))
+            (number,) = numbers(words[1:2], MOST_NUMBERS)
+            self._run(number, _from_hex(words[2:]).split(b"\0"))
         else:
             super().on_words(words)
 
@@ -194,10 +196,18 @@ def _hang_up_all(group: int) -> None:
         pass
 
 
+def _from_hex(words: "list[str]") -> bytes:
+    try:
+        (word,) = words
+        return bytes.fromhex(word)
+    except ValueError:
+        raise ChannelError("these are no hexadecimal digits") from None
+
+
 def _forget(path: bytes) -> None:
     """Remove a connection file that a keeper has left in a home which its node and we share."""
     try:
         os.unlink(path)
-    except OSError:
-        # It was removed, or this is another home.
+    except (OSError, ValueError):
+        # It was removed, or this is another home, or no path.
         pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ from remote_kernels.errors import ConnectionFileError
 
 #: The five sockets of a kernel, by their names in a connection file.
 PORT_NAMES = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+
+# What is another over there, as texts that need no escapes; the ports are numbers.
+_OTHER_TEXTS = ("ip", "transport")
 
 _SECRET_NAMES = ("key", "curve_secretkey")
 
@@ -91,6 +95,24 @@ class ConnectionFile(NamedTuple):
         if self.info.get("transport") == "ipc":
             return f"{ip}-{port}"
         return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+def copy_parts(info: Mapping[str, Any]) -> list[str | list[str]]:
+    """The copy's text, in which a list of one name stands for what is chosen over there.
+
+    Args:
+        info: content of the file that Jupyter wrote, in which other texts may be anything.
+    """
+    parts: list[str | list[str]] = []
+    for name in {**info, **dict.fromkeys((*_OTHER_TEXTS, *PORT_NAMES))}:
+        parts.append(f"{',' if parts else '{'}\n  {json.dumps(name)}: ")
+        if name in PORT_NAMES:
+            parts.append([name])
+        elif name in _OTHER_TEXTS:
+            parts += ['"', [name], '"']
+        else:
+            parts.append(json.dumps(info[name]))
+    return [*parts, "\n}"]
 
 
 def _new_id() -> str:

@@ -7,7 +7,9 @@ both; the launcher prints it as one block, last of all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from remote_kernels import steps
 
@@ -46,6 +48,34 @@ class RemoteKernelsError(Exception):
         self.command = command
         if advice is not None:
             self.advice = advice
+
+    def data(self) -> dict[str, Any]:
+        """The error for programs."""
+        return {
+            "error": type(self).__name__.removesuffix("Error"),
+            "exit_code": self.exit_code,
+            "step": self.step.name,
+            "sentence": self.sentence,
+            "host": self.host,
+            "ran": self.command,
+            "said": list(self.said),
+            "try": self.advice.splitlines(),
+        }
+
+    def clean(self, fit: Callable[[str], str]) -> None:
+        """Let nothing be shown that a terminal would obey: any of it may be the far side's words.
+
+        Args:
+            fit: makes a line fit to be seen.
+        """
+
+        def lines(text: str) -> str:
+            return "\n".join(map(fit, text.split("\n")))
+
+        self.sentence, self.advice = lines(self.sentence), lines(self.advice)
+        self.host = self.host and lines(self.host)
+        self.command = self.command and lines(self.command)
+        self.said = tuple(map(fit, self.said))
 
     def block(self, log: str | None = None) -> str:
         """The error as one block of lines for standard error.
@@ -286,6 +316,21 @@ class SchedulerNotFoundError(RemoteKernelsError):
     step = steps.SCHEDULER
     advice = "give the command's full path with --launch-cmd"
 
+    @classmethod
+    def of(cls, program: str, host: str) -> SchedulerNotFoundError:
+        """Of one command.
+
+        Args:
+            program: the command.
+            host: on which it was looked for.
+        """
+        look = shlex.join(["bash", "-lc", shlex.join(["command", "-v", program])])
+        return cls(
+            f"the command {program} cannot be run on {host}",
+            advice=f"check that a login shell there knows it ({look}), or give its full path with "
+            "--launch-cmd",
+        )
+
 
 class JobRefusedError(RemoteKernelsError):
     """The scheduler refused the job."""
@@ -333,6 +378,14 @@ class AllocationError(RemoteKernelsError):
     exit_code = 46
     step = steps.NODE
     advice = "run the command by hand on the login host, and look at what the shell there does"
+
+
+class ConfigurationError(LoginError):
+    """Your ssh configuration cannot be used."""
+
+    exit_code = 52
+    step = steps.CONFIGURATION
+    advice = "mend the line that ssh names, and look at it with ssh -G HOST"
 
 
 class QuestionError(LoginError):

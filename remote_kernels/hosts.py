@@ -8,9 +8,10 @@ from typing import NamedTuple
 from remote_kernels.errors import OptionsError
 
 # ssh takes a destination that starts with "-" for an option (CVE-2017-1000117 and its like), hands
-# "%" and quotes to ProxyCommand's shell, and splits gateways at commas.
-_NAME = re.compile(r"[^\s\x00-\x1f\x7f,@/\\'\"`$;&|<>(){}\[\]*?!#~]+")
-_USER = re.compile(r"[^\s\x00-\x1f\x7f,:'\"`$;&|<>(){}\[\]*?!]+")
+# "%" and quotes to ProxyCommand's shell, splits gateways at commas and ends them at "#". Jupyter
+# puts a home in the place of a tilde at the beginning. What is not UTF-8 could not be shown.
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff,@/\\'\"`$;&|<>(){}\[\]*?!#~^=]+")
+_USER = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff,:'\"`$;&|<>(){}\[\]*?!#]+")
 
 
 class Host(NamedTuple):
@@ -45,7 +46,7 @@ class Host(NamedTuple):
             name, port = rest, None
         if not _NAME.fullmatch(name) or name.startswith("-"):
             raise OptionsError(f"{text!r} is no host: write [user@]name[:port]")
-        if at and (not _USER.fullmatch(user) or user.startswith("-")):
+        if at and (not _USER.fullmatch(user) or user.startswith(("-", "~"))):
             raise OptionsError(f"{text!r} has no usable user name: write [user@]name[:port]")
         if port is not None and not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536):
             raise OptionsError(f"{text!r} has no usable port: write [user@]name[:port]")

@@ -17,7 +17,7 @@ import socket
 import struct
 import time
 
-from remote_kernels.carrier import Line, Loop, Timer, take_lines, write_line
+from remote_kernels.carrier import Line, Loop, Timer, numbers, take_lines, write_line
 from remote_kernels.channel import FIRST_OF_LINE, Channel, ChannelError
 from remote_kernels.lines import Lines
 
@@ -36,6 +36,8 @@ FILE_LINK = "file"
 CONNECT_PATIENCE = 1.0
 #: Seconds between two looks whether a line is alive, and how long it may be silent.
 BEAT, SILENCE = 20.0, 75.0
+# No session stays open for an hour after its keeper.
+_LONGEST_STAY = 3600
 # A scheduler does not kill all at the same moment.
 _RECEIVER_ENDS_TOO = 0.3
 # Whether the sshd of a closed session lives on shows in less.
@@ -49,6 +51,10 @@ _HOP = (
     "-oStrictHostKeyChecking=accept-new",
     "-oRemoteCommand=none",
 )
+
+# Where our private directory may lie, and how a socket's name ends that does not listen yet.
+_PLACES = ["/tmp", "/var/tmp", "/dev/shm"]
+_NOT_YET = "-"
 
 _TWO = struct.Struct("@ii")  # descriptors
 
@@ -71,6 +77,10 @@ fi
 rm -rf -- "$directory"
 [ -z "$file" ] || rm -f -- "$file"
 """
+
+
+class NoPlaceError(Exception):
+    """There is no directory in which something of our own can be; says why."""
 
 
 class Order:
@@ -146,9 +156,10 @@ class Keeper:
         self._heard_at = time.monotonic()  # from the terminal, beside another line
         self._stays_for = 0  # seconds that the first session stays open after us
         self.told_end = self.over = False
-        self.directory = _private_directory()
+        self._listener = _private_listener()
+        self._path = self._listener.getsockname()[: -len(_NOT_YET)]
+        self.directory = os.path.dirname(self._path)
         _remove_stale(os.path.dirname(self.directory))
-        self._path = os.path.join(self.directory, "keeper")
         self.tell_guards(self.directory)
 
     # --- its life -------------------------------------------------------------------------------
@@ -190,13 +201,17 @@ class Keeper:
         raise NotImplementedError
 
     def on_words(self, words: "list[str]") -> None:
-        """Take what the launcher says."""
+        """Take what the launcher says.
+
+        Raises:
+            ChannelError: it makes no sense.
+        """
         if words[:1] == ["END"]:
-            self._stays_for = int("".join(words[1:]) or 0)
+            (self._stays_for,) = numbers(words[1:] or ["0"], _LONGEST_STAY)
             self.finish()
         elif words[:1] == ["LEASE"]:
             # That of a launcher which waits for another to follow it.
-            self._lease_seconds = float(words[1])
+            self._lease_seconds = _seconds(words[1:])
 
     def _on_noise(self, data: bytes) -> None:
         """What is on a terminal beside the channel: the login host's keeper tells us to end."""
@@ -306,12 +321,9 @@ class Keeper:
         return self._line
 
     def _listen(self) -> None:
-        listener = socket.socket(socket.AF_UNIX)
-        # One that is there and does not listen is taken for a dead keeper's.
-        listener.bind(self._path + "-")
-        listener.listen(8)
-        os.rename(self._path + "-", self._path)
-        self.loop.watch(listener.fileno(), lambda: self._attach(listener.accept()[0]))
+        self._listener.listen(8)
+        os.rename(self._path + _NOT_YET, self._path)
+        self.loop.watch(self._listener.fileno(), lambda: self._attach(self._listener.accept()[0]))
 
     def _attach(self, session: socket.socket) -> None:
         """A new session brings its descriptors, and stays for as long as its socket is open."""
@@ -464,6 +476,8 @@ def run(kind: "Callable[[Order, int, int], Keeper]", order: Order) -> None:
         keeper = kind(order, to_guard, parent)
         keeper.begin_line(line, _sshd_above(parent))
         keeper.run()
+    except NoPlaceError as failure:
+        os.write(line[1], f"\n{order.mark} NOPLACE {failure}\n".encode())
     except BaseException:
         # Not needed but then.
         import traceback
@@ -565,20 +579,40 @@ def needs_no_quotes(path: str) -> bool:
     return set(path) <= _PLAIN
 
 
-def _private_directory() -> str:
-    """A new directory of our own, with a path that leaves room for a socket's name."""
-    base = os.environ.get("TMPDIR", "")
-    usable = len(base) <= 40 and needs_no_quotes(base) and os.path.isabs(base)
-    if not usable or not os.access(base, os.W_OK | os.X_OK):
-        base = "/tmp"
-    path = os.path.join(base, f"rk-{os.getpid()}-{os.urandom(5).hex()}")
-    os.mkdir(path, 0o700)
-    return path
+def _private_listener() -> socket.socket:
+    """A socket that will listen, in a new directory of our own.
+
+    The path of that leaves room for a socket's name.
+
+    Raises:
+        NoPlaceError: there is no place for it.
+    """
+    named = os.environ.get("TMPDIR", "")
+    usable = len(named) <= 40 and needs_no_quotes(named) and os.path.isabs(named)
+    failures = []
+    for base in [named] * usable + _PLACES:
+        directory = os.path.join(base, f"rk-{os.getpid()}-{os.urandom(5).hex()}")
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            os.mkdir(directory, 0o700)
+            # One that is there and does not listen is taken for a dead keeper's.
+            listener.bind(os.path.join(directory, f"keeper{_NOT_YET}"))
+            return listener
+        except OSError as error:
+            failures.append(f"{base}: {error.strerror}")
+            listener.close()
+            _remove(directory)
+    raise NoPlaceError(", ".join(failures))
 
 
 def _remove_stale(base: str) -> None:
     """Remove what keepers have left that were killed together with their guards."""
-    for name in os.listdir(base):
+    try:
+        names = os.listdir(base)
+    except OSError:
+        # Not everybody may look.
+        return
+    for name in names:
         if not name.startswith("rk-"):
             continue
         directory = os.path.join(base, name)
@@ -644,6 +678,21 @@ def _sshd_above(pid: int) -> int:
             return pid
         pid = int(rest.split()[1])
     return 0
+
+
+def _seconds(words: "list[str]") -> "float | None":
+    """A lease as it is said; None for ever.
+
+    Raises:
+        ChannelError: it is none.
+    """
+    try:
+        (lease,) = map(float, words)
+    except ValueError:
+        lease = -1.0
+    if not lease >= 0:
+        raise ChannelError("no lease: {}".format(" ".join(words)[:100]))
+    return None if lease == float("inf") else lease
 
 
 def _noted(signum: int, frame: object) -> None:

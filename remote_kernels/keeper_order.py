@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from remote_kernels.connection_file import PORT_NAMES
+from remote_kernels.connection_file import copy_parts
 from remote_kernels.interfaces.base import lease_of, spool_of
 from remote_kernels.keeper import Order
 from remote_kernels.kernel_keeper import SOCKETS, KernelOrder
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 _KNOW_IPC = re.compile(r"\b(ipykernel|ipython3? kernel|xpython|xeus)")
 # A command that wants to know more than the file's path would not understand what it is told.
 _WANTS_PORTS = re.compile(r"\{ci\[")
-
-_FIELD = re.compile(r"@@(ip|transport)@@|\"@@(\w+_port)@@\"")
 
 
 def order_for(
@@ -62,7 +59,7 @@ def kernel_order(life: Life, cancel: str = "") -> KernelOrder:
     command = kernel_command_parts(life.kernel_cmd, info)
     carries = life.interface.carries
     return KernelOrder(
-        file=_file(info) if carries else [json.dumps(info, indent=2)],
+        file=copy_parts(info) if carries else [json.dumps(info, indent=2)],
         file_name=life.connection.copy_name,
         texts={d: [shell_text(d, life.mark, options.precmd), *command] for d in DIALECTS},
         shell=life.interface.shell(options),
@@ -83,15 +80,3 @@ def _transport(life: Life) -> str:
         return life.options.transport
     asks = _WANTS_PORTS.search(life.kernel_cmd)
     return "ipc" if _KNOW_IPC.search(life.kernel_cmd) and not asks else "tcp"
-
-
-def _file(info: Mapping[str, Any]) -> list[str | list[str]]:
-    """The connection file's text, in which a list of one name stands for what is chosen there."""
-    unknown = {name: f"@@{name}@@" for name in ("ip", "transport", *PORT_NAMES)}
-    text = json.dumps({**info, **unknown}, indent=2)
-    parts: list[str | list[str]] = []
-    position = 0
-    for match in _FIELD.finditer(text):
-        parts += [text[position : match.start()], [match.group(1) or match.group(2)]]
-        position = match.end()
-    return [*parts, text[position:]]

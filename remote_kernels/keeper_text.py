@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from remote_kernels.keeper import Order
-from remote_kernels.shell_text import BOOTSTRAP, as_bytes, as_word
+from remote_kernels.shell_text import BOOTSTRAP, RUN_LINE, as_bytes, as_word
 
 #: What the far side says before the first frame, after the mark.
 KEEPER = "KEEPER"
@@ -17,6 +17,8 @@ KEEPER = "KEEPER"
 ELSEWHERE = "ELSEWHERE"
 #: When a keeper is not there any more.
 GONE = "GONE"
+#: When there is no directory in which a keeper can have something of its own, and why.
+NO_PLACE = "NOPLACE"
 #: When the program may be sent through a terminal: a shell may read what comes too early.
 SEND = "SEND"
 #: And when it has no Python that can run a keeper; it waits for another line then.
@@ -43,7 +45,7 @@ exec(zlib.decompress(data))
 """
 
 # The program that was sent is none for sh.
-_NO_PYTHON = "printf '\\n%s\\n' {said}; IFS= read -r rk_line; eval \"$rk_line\""
+_NO_PYTHON = f"printf '\\n%s\\n' {{said}}; {RUN_LINE}"
 
 _MODULES = ("lines", "channel", "carrier", "keeper")
 _MODULES_OF = {
@@ -92,7 +94,8 @@ def _sent(
     ready = f"os.write(1, {as_bytes(f'{mark} {SEND}')!r} + b'\\n')" if asks else ""
     no_python = _NO_PYTHON.format(said=shlex.quote(f"{mark} {NO_PYTHON}"))
     line = (
-        f"for rk_python in {_PYTHONS}; do rk_python=$(command -v $rk_python) || continue; "
+        f"rk_python=; for rk_python in {_PYTHONS}; do "
+        "rk_python=$(command -v $rk_python) || continue; "
         f"exec $rk_python -EsSc {as_word(_LOADER.format(size=size, ready=ready))} "
         f"{shlex.quote(no_python)}; done; "
         f"dd bs=1 count={size} >/dev/null 2>&1; {no_python}\n"

@@ -19,11 +19,12 @@ from remote_kernels.keeper_text import (
     ELSEWHERE,
     GONE,
     KEEPER,
+    NO_PLACE,
     NO_PYTHON,
     attachment,
     start_of_keeper,
 )
-from remote_kernels.life import Life
+from remote_kernels.life import LONGEST_SHOWN, Life, nonsense
 from remote_kernels.lines import LONGEST_LINE, Lines
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
@@ -53,6 +54,10 @@ _WOKEN_SILENCE = 2.5
 # For a login that is to lead back; one over a shared connection that hangs is to be left soon.
 _ATTEMPT_PATIENCE, _SHARED_PATIENCE = 30.0, 8.0
 _LOOK_FOR_LOGIN = 2.0
+# From one host of a cluster to the next; what is sent at each has to find room.
+_MOST_HOPS = 3
+# A line may be to blame for what arrives on it; that so many lines in a row are, it is not.
+_MOST_BROKEN = 3
 
 
 class Login:
@@ -61,6 +66,7 @@ class Login:
     Attributes:
         session: the ssh, or the sh.
         said: the lines that came before the keeper.
+        hops: how often it has gone on to another host.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class Login:
         self._mark = f"{mark} ".encode()
         self._lines = Lines()
         self.said: list[str] = []
+        self.hops = 0
         loop.watch(session.fileno(), self._read_messages)
         self.wait()
 
@@ -109,7 +116,7 @@ class Login:
         self._loop.watch(self.session.write_to)
 
     def _say(self, line: str) -> None:
-        self.said = [*self.said[-40:], line]
+        self.said = [*self.said[-40:], line[:LONGEST_SHOWN]]
         self._line(line)
 
     def _read_messages(self) -> None:
@@ -179,6 +186,7 @@ class KeptChannel:
         self._alone = False  # not over a connection that is shared
         self._clocks = _clocks()
         self._pings = 0
+        self._broken = 0  # lines, by what had arrived on them
         self._patience: Timer | None = None
         self._leaving = self._has_parted = False
         self.over = self.has_no_python = False
@@ -274,22 +282,34 @@ class KeptChannel:
         if self._shared is not None and not word.startswith(NO_PYTHON):
             self._shared.logged_in()
         if word.startswith(KEEPER):
-            _, host, path = word.split(" ", 2)
-            self._keeper_place = (host, path)
+            self._keeper_place = place_of(word)
             self._begin_line(login, rest)
+        elif self._way_back is not None:
+            self._on_word_of_way_back(login, word)
         elif word.startswith(NO_PYTHON):
             self.has_no_python = self.over = True
-        elif word.startswith(ELSEWHERE):
-            self.life.log(f"going on to {self._keeper_place[0]}, where the kernel is")
-            login.session.send(b"".join(self._sent))
-            login.wait()
-        elif word.startswith(GONE):
+        elif word.startswith(NO_PLACE):
+            raise no_place(word)
+        else:
+            raise nonsense(word)
+
+    def _on_word_of_way_back(self, login: Login, word: str) -> None:
+        if word.startswith(GONE):
             self.fail(
                 errors.ConnectionLostError(
                     "the kernel is not there any more: its machine was started anew, or its lease "
                     f"has run out ({word.partition(' ')[2]})"
                 )
             )
+        elif word.startswith(ELSEWHERE) and login.hops < _MOST_HOPS:
+            self.life.log(f"going on to {self._keeper_place[0]}, where the kernel is")
+            login.hops += 1
+            login.session.send(b"".join(self._sent))
+            login.wait()
+        else:
+            self.life.log(f"not yet back: over there it is said {word[:LONGEST_SHOWN]}")
+            self._end_attempt()
+            self._keep_trying()
 
     def _give_turn(self) -> None:
         if self._shared is not None:
@@ -340,8 +360,19 @@ class KeptChannel:
         try:
             self.loop.turn()
         except ChannelError as error:
-            self.life.log(f"the channel failed: {error}")
+            self._on_broken_rule(error)
+        except RemoteKernelsError as error:
+            self.fail(error)
+
+    def _on_broken_rule(self, error: ChannelError) -> None:
+        """What arrives is none of the channel's: another line may help, or none does."""
+        self.life.log(f"the channel failed: {error}")
+        self._broken += 1
+        if self._leaving or (self._can_come_back and self._broken < _MOST_BROKEN):
             self._on_line_end()
+        else:
+            sentence = f"the keeper does not keep to the protocol: {error}"
+            self.fail(errors.ConnectionLostError(sentence, said=self.life.said))
 
     def _on_message(self, line: str) -> None:
         if line:
@@ -383,8 +414,8 @@ class KeptChannel:
         self.over = True
 
     def fail(self, error: RemoteKernelsError) -> None:
-        """Be over, with an error."""
-        self.failure = error
+        """Be over, with an error; the first of them tells most."""
+        self.failure = self.failure or error
         self.over = True
 
     def hope(self) -> None:
@@ -437,12 +468,16 @@ class KeptChannel:
         elif self._way_back is None:
             self._lose_line("was lost")
 
+    @property
+    def _can_come_back(self) -> bool:
+        return self.life.way is not None and lease_of(self.life.options) != 0
+
     def _lose_line(self, how: str) -> None:
-        lease = lease_of(self.life.options)
-        if self.life.way is None or lease == 0:
+        if not self._can_come_back:
             self.life.session_status = 255
             self.over = True
             return
+        lease = lease_of(self.life.options)
         self.life.warn(f"remote-kernels: the line to {self.life.way} {how}; trying to get back")
         self._sent = attachment(*self._keeper_place, self.life.mark)
         self._way_back = WayBack(self.loop, self._attempt)
@@ -591,6 +626,30 @@ class KeptChannel:
         if self._login is not None:
             self._login.close()
         self._place.remove()
+
+
+def place_of(word: str) -> tuple[str, str]:
+    """The host of a keeper and the path of its socket, as it says them.
+
+    Raises:
+        ConnectionLostError: it does not.
+    """
+    match word.split(" ", 2):
+        case [_, host, path]:
+            return host, path
+    raise nonsense(word)
+
+
+def no_place(word: str) -> RemoteKernelsError:
+    """The error where a keeper says that it has no directory of its own.
+
+    Args:
+        word: that it says.
+    """
+    return errors.ConnectionCopyError(
+        f"no private directory can be made over there: {word.partition(' ')[2]}",
+        advice="make room there, or let TMPDIR name a directory that can be written to",
+    )
 
 
 def _clocks() -> tuple[float, float]:

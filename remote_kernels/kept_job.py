@@ -24,8 +24,15 @@ from remote_kernels.interfaces.base import lease_of
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.keeper import CLOSED_LEASE, FIRST_SOCKET, MESSAGES, MESSAGES_RANK, OUTPUT
 from remote_kernels.keeper_order import kernel_order, order_for
-from remote_kernels.keeper_text import KEEPER, NO_PYTHON, SEND, attachment, start_of_keeper
-from remote_kernels.kept_channel import KeptChannel
+from remote_kernels.keeper_text import (
+    KEEPER,
+    NO_PLACE,
+    NO_PYTHON,
+    SEND,
+    attachment,
+    start_of_keeper,
+)
+from remote_kernels.kept_channel import KeptChannel, no_place, place_of
 from remote_kernels.kept_kernel import KeptKernel
 from remote_kernels.kept_life import END_PATIENCE, KeptLife
 from remote_kernels.life import Life
@@ -49,7 +56,12 @@ _PING_EVERY, _NODE_PATIENCE = 20.0, 50.0
 
 
 class NodeStream:
-    """A stream on which lines of text come first, and then a channel to the keeper on the node."""
+    """A stream on which lines of text come first, and then a channel to the keeper on the node.
+
+    Attributes:
+        stream: of the channel to the login host.
+        channel_line: that goes over it; None while lines of text do.
+    """
 
     def __init__(
         self,
@@ -74,7 +86,14 @@ class NodeStream:
         self._kept, self._line, self._heard, self._ended = kept, line, heard, ended
         self._lines = Lines()
         self._parser: Channel | None = None
+        self._is_answered = False
         stream.receiver = self._receive
+
+    def answer(self, data: bytes) -> None:
+        """Send what was asked for; who asks again and again gets nothing."""
+        if not self._is_answered:
+            self._is_answered = True
+            self.stream.write(data)
 
     def carry(self, channel: Channel) -> None:
         """Let a channel go over it from here on."""
@@ -171,7 +190,11 @@ class KeptJob(KeptLife):
         self._node_messages = node.open(MESSAGES, MESSAGES_RANK)
         self._node = node
         self.kernel = KeptKernel(
-            *(life, self.channel.loop, node), tell=self._tell_node, ended=self._on_kernel_end
+            *(life, self.channel.loop, node),
+            tell=self._tell_node,
+            ended=self._on_kernel_end,
+            failed=self.channel.fail,
+            is_away=lambda: self.channel.is_away,
         )
         take_lines(self._node_messages, self._on_node_message)
         self._alarm: Timer | None = None
@@ -264,12 +287,11 @@ class KeptJob(KeptLife):
                 self._stop_expecting()
                 self.life.said.clear()
         elif words == [SEND]:
-            stream.stream.write(self._sent_to_node[1])
+            stream.answer(self._sent_to_node[1])
         elif words[:1] == [KEEPER]:
             self._stop_expecting()
             self.channel.tell("KERNEL", "YES")
-            _, host, path = event.split(" ", 2)
-            self._node_place = (host, path)
+            self._node_place = place_of(event)
             stream.carry(self._node)
             return True
         elif words == [NO_PYTHON]:
@@ -279,6 +301,8 @@ class KeptJob(KeptLife):
                     advice="let ssh carry them: --channel forward",
                 )
             )
+        elif words[:1] == [NO_PLACE]:
+            raise no_place(event)
         else:
             self.life.event(event)
         return False
@@ -314,7 +338,7 @@ class KeptJob(KeptLife):
         """Take a line of what enters the job; whether the channel follows it."""
         before, event = self.life.line(text)
         if READY in before:
-            step.stream.write(b"".join(attachment(*self._node_place, self.life.mark)))
+            step.answer(b"".join(attachment(*self._node_place, self.life.mark)))
         elif event.startswith(KEEPER) and not self._kernel_has_ended:
             self._terminal.drop_frames(self._node)
             step.carry(self._node)

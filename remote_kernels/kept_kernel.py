@@ -12,12 +12,15 @@ from contextlib import suppress
 from remote_kernels import errors
 from remote_kernels.carrier import Connection, Loop, take_lines
 from remote_kernels.channel import Channel, ChannelError
+from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.keeper import FIRST_SOCKET, OUTPUT
 from remote_kernels.kernel_keeper import OUTPUT_RANK, SOCKETS, SOCKETS_RANK
 from remote_kernels.life import Life
 
 # Seconds: ipykernel (6) listens before it can be interrupted.
 _BEGUN = 0.2
+# For the start-up files of the login shell.
+_SHELL_PATIENCE = 120.0
 
 
 class KeptKernel:
@@ -31,6 +34,8 @@ class KeptKernel:
         *,
         tell: Callable[..., None],
         ended: Callable[[], None],
+        failed: Callable[[RemoteKernelsError], None],
+        is_away: Callable[[], bool],
     ) -> None:
         """Prepare.
 
@@ -40,9 +45,12 @@ class KeptKernel:
             channel: to its keeper.
             tell: says words to the keeper.
             ended: called when the kernel has ended and all its words are here; maybe repeatedly.
+            failed: called when it cannot be started.
+            is_away: whether nothing can be heard of it.
         """
         self.life = life
         self._loop, self._channel, self._tell, self._ended = loop, channel, tell, ended
+        self._failed, self._is_away = failed, is_away
         self._output = channel.open(OUTPUT, OUTPUT_RANK)
         take_lines(self._output, self._on_output)
         self._listeners: list[socket.socket] = []
@@ -76,7 +84,21 @@ class KeptKernel:
         elif line == "GOES ON":
             self.life.warn("remote-kernels: the kernel goes on")
         self.life.event(line)
+        if line.startswith("COPY "):
+            self._loop.after(_SHELL_PATIENCE, self._on_silent_shell)
         self._look_for_end()
+
+    def _on_silent_shell(self) -> None:
+        """A start-up file may wait for what never comes."""
+        if self.life.stage != "shell" or self.life.far_status is not None:
+            return
+        if self._is_away():
+            self._loop.after(_SHELL_PATIENCE, self._on_silent_shell)
+            return
+        sentence = (
+            f"the login shell over there did not run our command within {_SHELL_PATIENCE:.0f} s"
+        )
+        self._failed(errors.ShellError(sentence, said=self.life.said))
 
     def _on_output(self, line: str) -> None:
         _, event = self.life.line(line)

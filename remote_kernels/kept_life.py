@@ -49,6 +49,8 @@ class KeptLife:
             *(life, self.channel.loop, self.channel.channel),
             tell=self.channel.tell,
             ended=self.channel.leave,
+            failed=self.channel.fail,
+            is_away=lambda: self.channel.is_away,
         )
         self.channel.on_message = self.kernel.on_message
 
@@ -80,7 +82,10 @@ class KeptLife:
         self.listen_to(wakeups)
         while not self.channel.over:
             self.channel.turn()
-        if self.channel.failure is not None and not self.life.terminated_by:
+        if self.channel.failure is None:
+            return
+        self.channel.leave_now()
+        if not self.life.terminated_by:
             raise self.channel.failure
 
     def listen_to(self, wakeups: Wakeups) -> None:

@@ -11,8 +11,8 @@ import signal
 import socket
 import time
 
-from remote_kernels.carrier import Connection
-from remote_kernels.channel import Stream
+from remote_kernels.carrier import Connection, numbers
+from remote_kernels.channel import MOST_NUMBERS, Stream
 from remote_kernels.keeper import (
     CONNECT_PATIENCE,
     FILE_LINK,
@@ -145,10 +145,11 @@ class Kernel:
         """
         self._enter()
         self._choose_addresses()
-        name = self._order.file_name
-        if os.access(".", os.W_OK):
+        name, here = self._order.file_name, _as_text(os.getcwdb())
+        # The guards, and the launcher, are told of the file in a line.
+        if os.access(".", os.W_OK) and "\n" not in here:
             # The kernel command names the file in its own quotes.
-            directory = os.getcwd() if needs_no_quotes(os.getcwd()) else "."
+            directory = here if needs_no_quotes(here) else "."
         else:
             directory = self._directory
         path = os.path.join(directory, name)
@@ -159,10 +160,10 @@ class Kernel:
             **{name: str(port) for name, port in zip(SOCKETS, self.ports)},
         }
         self._text = self._filled(self._order.file)
-        self.file = os.path.join(os.getcwd() if directory == "." else directory, name)
+        self.file = os.path.join(here if directory == "." else directory, name)
         try:
-            os.symlink(self.file, os.path.join(self._directory, FILE_LINK))
-            _write_private(path, self._text)
+            os.symlink(_as_bytes(self.file), _as_bytes(os.path.join(self._directory, FILE_LINK)))
+            _write_private(_as_bytes(path), self._text)
         except OSError as error:
             raise StartError("FILE", f"{path}: {error.strerror}") from None
 
@@ -170,11 +171,12 @@ class Kernel:
         workdir = self._order.workdir
         if workdir:
             try:
-                os.chdir(os.path.expanduser(workdir) if _is_of_home(workdir) else workdir)
+                path = _as_bytes(workdir)
+                os.chdir(os.path.expanduser(path) if _is_of_home(workdir) else path)
             except OSError as error:
                 raise StartError("WORKDIR", f"{workdir}: {error.strerror}") from None
             return
-        for directory in (self._order.near_directory, os.path.expanduser("~")):
+        for directory in (_as_bytes(self._order.near_directory), os.path.expanduser(b"~")):
             try:
                 os.chdir(directory)
                 return
@@ -200,7 +202,8 @@ class Kernel:
         shell = list(self._order.shell) or _login_shell()
         name = os.path.basename(shell[0])
         self._dialect = {"fish": "fish", "csh": "csh", "tcsh": "csh"}.get(name, "sh")
-        argv = [*shell, "-c", self._filled(self._order.texts[self._dialect])]
+        words = [*shell[1:], "-c", self._filled(self._order.texts[self._dialect])]
+        argv: list[str | bytes] = [shell[0], *map(_as_bytes, words)]
         unset = {*self._order.unset, "JPY_PARENT_PID", "JPY_INTERRUPT_EVENT", "JPY_SESSION_NAME"}
         env = {n: value for n, value in os.environ.items() if n not in unset}
         env.setdefault("TERM", "dumb")
@@ -265,10 +268,11 @@ class Kernel:
     def remove_file(self) -> None:
         """Remove the connection file, unless a kernel that was started anew has its own there."""
         try:
-            with open(self.file, encoding="utf-8", errors="surrogateescape") as file:
+            path = _as_bytes(self.file)
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 if file.read() != self._text:
                     return
-            os.unlink(self.file)
+            os.unlink(path)
         except OSError:
             # Somebody else has.
             pass
@@ -337,7 +341,7 @@ class KernelKeeper(Keeper):
     def on_words(self, words: "list[str]") -> None:
         """Take what the launcher says."""
         if words[:1] == ["OPEN"]:
-            self._open(int(words[1]), int(words[2]))
+            self._open(*numbers(words[1:], MOST_NUMBERS, len(SOCKETS)))
         elif words == ["INT"]:
             self._kernel.signal(signal.SIGINT)
             self._kernel.go_on()
@@ -490,7 +494,16 @@ def _is_of_home(path: str) -> bool:
     return path == "~" or path.startswith("~/")
 
 
-def _write_private(path: str, text: str) -> None:
+def _as_bytes(text: str) -> bytes:
+    """A text as the person typed it: Python itself would write it as the locale here wants."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _as_text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+def _write_private(path: bytes, text: str) -> None:
     """Write a file that is ours alone; whoever takes the name in between is not written to."""
     try:
         os.unlink(path)

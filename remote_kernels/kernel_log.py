@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -11,8 +12,12 @@ from typing import TextIO
 
 import platformdirs
 
+from remote_kernels.options import KernelOptions
+
 #: How many logs are kept.
 KEPT = 20
+#: Behind it a log tells which kernel it is of.
+KERNEL_LINE = " kernel: "
 # What a kernel prints goes into its log, and some print for days.
 _LARGEST = 10 * 1024 * 1024
 
@@ -22,8 +27,20 @@ def log_directory() -> Path:
     return platformdirs.user_log_path("remote-kernels", appauthor=False)
 
 
+def identity(options: KernelOptions) -> str:
+    """Which kernel it is, in one line; another command or other resources make no other kernel.
+
+    Args:
+        options: of the kernel.
+    """
+    known = (options.interface, options.name, options.host, *options.tunnel_hosts)
+    return json.dumps(known)
+
+
 def printable(text: str) -> str:
     """The text without anything that a terminal would obey."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text)
 
 
@@ -60,6 +77,8 @@ class KernelLog:
 
     def write(self, text: str) -> None:
         """Write one line."""
+        if self._left <= 0 and not self._verbose:
+            return
         line = f"{time.strftime('%H:%M:%S')}.{time.time() % 1 * 1000:03.0f} {self.clean(text)}"
         if self._verbose:
             print(line, file=sys.stderr, flush=True)

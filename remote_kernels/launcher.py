@@ -134,9 +134,14 @@ def _live_plainly(
 
 
 def _open_log(life: Life, stack: ExitStack) -> None:
-    from remote_kernels.kernel_log import KernelLog
+    from remote_kernels.kernel_log import KernelLog, identity, printable
 
     LastRefusal(life.connection.path).remove_stale()
+    if life.trace is not None:
+        # Somebody looks on, and the kernel's own logs are to stay.
+        life.log_into(lambda text: None, printable, None)
+        return
     log = KernelLog(life.connection.kernel_id, life.connection.secrets, life.options.verbose)
     stack.callback(log.close)
+    log.write(f"kernel: {identity(life.options)}")
     life.log_into(log.write, log.clean, log.path)

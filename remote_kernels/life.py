@@ -25,8 +25,12 @@ from remote_kernels.options import (
 from remote_kernels.questions import Questions
 from remote_kernels.shared_login import KeptLogin
 from remote_kernels.shell_text import READY
+from remote_kernels.trace import VARIABLE as TRACE
+from remote_kernels.trace import Trace
 
 _LINES_SHOWN = 20
+#: Of a line that is shown to a person no more than so many characters: it may never end.
+LONGEST_SHOWN = 1000
 
 # What an interactive shell says for want of a terminal, and at its end; of no use to anybody.
 _NOISE = re.compile(
@@ -35,8 +39,16 @@ _NOISE = re.compile(
     r"^Connection to \S+ closed\.$"
 )
 
+_NUMBER = re.compile("[0-9]{1,9}")
+
 # sshd says this where a password has to be changed, which it could be at a terminal only.
 _EXPIRED = re.compile("^Password change required but no TTY available|^WARNING: Your password has")
+
+# What Python says of a module that -m or an import wants.
+_NO_MODULE = re.compile(r"No module named '?([\w.]+)")
+
+# What ssh tells of itself where it is asked to.
+_TOLD_BY_SSH = ("debug1: ", "Authenticated to ", "Transferred: ", "Bytes per second: ", "OpenSSH_")
 
 # ssh says this, and waits, for a key whose owner has to touch it.
 _TOUCH = re.compile(r"^Confirm user presence for key ")
@@ -60,6 +72,7 @@ class Life:
         terminated_by: the signal by which we were told to end; 0 for none.
         session_status: how the session ended; None while it is open.
         where: tells where it runs, with the way there.
+        trace: of the way, where somebody checks it; None elsewhere.
         questions: of the login; None where there is none.
         kept_login: what ``remote-kernels login`` has kept for the way; None if nothing.
     """
@@ -96,6 +109,9 @@ class Life:
         self.where: Callable[[], str | None] = lambda: str(self.way) if self.way else None
         self._out_of_memory = False
         self._failed = ""
+        # What we start is not to write into it.
+        path = os.environ.pop(TRACE, None)
+        self.trace = Trace(path, connection.secrets) if path else None
         self._pending_log: list[str] = []
         self._write_log: Callable[[str], None] = self._pending_log.append
         self._clean: Callable[[str], str] = str
@@ -119,6 +135,8 @@ class Life:
     def log(self, text: str) -> None:
         """Write down what a person may want to read later."""
         self._write_log(text)
+        if self.trace is not None:
+            self.trace.tell("log", text)
 
     def warn(self, text: str) -> None:
         """Say something that a person should read while the kernel goes on."""
@@ -132,7 +150,9 @@ class Life:
         """The error that ended it as the person is to read it."""
         if error.host is None and self.interface.carries:
             error.host = self.where()
-        error.said = tuple(self._clean(line) for line in error.said)
+        error.clean(self._clean)
+        if self.trace is not None:
+            self.trace.tell("error", error.data())
         return error.block(str(self.log_path) if self.log_path else None)
 
     # --- what happens ---------------------------------------------------------------------------
@@ -143,10 +163,13 @@ class Life:
         Returns:
             What stands before our mark, and the event behind it; empty where there is none.
         """
+        if self.trace is not None and text.startswith(_TOLD_BY_SSH):
+            self.trace.tell("ssh", text.removeprefix("debug1: "))
+            return "", ""
         before, mark, event = text.partition(self.mark + " ")
         if before.strip() and READY not in before and not _NOISE.search(before):
             self.log(f"> {before}")
-            self.said.append(before)
+            self.said.append(before[:LONGEST_SHOWN])
             if self.stage == "login" and _TOUCH.search(before):
                 self.warn(f"remote-kernels: {self.way}: {before}")
         if mark:
@@ -154,7 +177,11 @@ class Life:
         return before, event
 
     def event(self, text: str) -> None:
-        """Note an event of the kernel's start or end."""
+        """Note an event of the kernel's start or end.
+
+        Raises:
+            ConnectionLostError: it makes no sense.
+        """
         words = text.split()
         match words:
             case ["HELLO", node, *_]:
@@ -169,11 +196,11 @@ class Life:
             case ["SHELL"]:
                 self._now("precmd" if self.options.precmd else "starting")
             case ["PRECMD", status]:
-                self._now("precmd" if int(status) else "starting", keep=True)
+                self._now("precmd" if number(status) else "starting", keep=True)
             case ["UP"]:
                 self._now("up")
             case ["EXIT", status, *why]:
-                self.far_status = int(status)
+                self.far_status = number(status)
                 self._out_of_memory = why == ["MEMORY"]
 
     def _now(self, stage: str, keep: bool = False) -> None:
@@ -241,6 +268,13 @@ class Life:
             return errors.CommandNotFoundError(
                 f"the kernel command was not found: {self.kernel_cmd}", said=self.said
             )
+        if missing := next(filter(None, map(_NO_MODULE.search, self.said)), None):
+            return errors.KernelStartError(
+                f"the Python of the kernel command has no {missing[1]}: {self.kernel_cmd}",
+                said=self.said,
+                advice="install it over there, with that Python's own pip; or name another Python "
+                "in --kernel_cmd",
+            )
         return errors.KernelStartError(
             f"the kernel {ended} before it could be used: {self.kernel_cmd}", said=self.said
         )
@@ -282,3 +316,25 @@ class Life:
                 f"cannot write {self.connection.copy_name} over there", said=self.said
             )
         return errors.PortsError("found no five free ports over there", said=self.said)
+
+
+def number(word: str) -> int:
+    """A number that a program of ours has said over there: a status, a port.
+
+    Raises:
+        ConnectionLostError: it is none.
+    """
+    if not _NUMBER.fullmatch(word):
+        raise nonsense(f"{word} where a number should be")
+    return int(word)
+
+
+def nonsense(what: str) -> RemoteKernelsError:
+    """The error where somebody else speaks over there than a program of ours.
+
+    Args:
+        what: was said.
+    """
+    return errors.ConnectionLostError(
+        f"the far side says what makes no sense: {what[:LONGEST_SHOWN]}"
+    )

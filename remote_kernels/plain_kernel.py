@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from remote_kernels import errors
 from remote_kernels.errors import RemoteKernelsError
-from remote_kernels.life import Life
+from remote_kernels.life import Life, nonsense, number
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.questions import Questions, find_answerer
 from remote_kernels.remote_script import Script
@@ -27,7 +27,7 @@ from remote_kernels.session import AdoptedSession, Session
 from remote_kernels.shell_text import QUIT, READY, as_line, bootstrap, receiver_command, to_receiver
 from remote_kernels.surroundings import working_directory
 from remote_kernels.wakeups import Wakeups
-from remote_kernels.way_in import kept_login, write_config
+from remote_kernels.way_in import kept_login, traced, write_config
 
 if TYPE_CHECKING:
     from remote_kernels.allocation import Allocation
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # An ssh that gives its login up says so; this is for a far side that accepts and then is silent.
 _LOGIN_PATIENCE = 120.0
+# For the start-up files of the login shell.
+_SHELL_PATIENCE = 120.0
 # The far side gives a kernel 1.5 s to end in order; Jupyter kills us 2.5 s after it said SIGTERM.
 _END_PATIENCE = 2.2
 # After the kernel is gone, for what it left running over there.
@@ -170,9 +172,8 @@ class PlainKernel:
         if self.life.way is not None:
             self._write_ssh_config(self.life.way)
         argv = self.life.interface.session_command(self.life.options, self._place.path, command)
-        self.life.log(f"spawning {argv}")
         self._deadline = time.monotonic() + _LOGIN_PATIENCE
-        self.session = Session(argv, self.life.questions)
+        self.session = Session(traced(self.life, argv), self.life.questions)
         stack.callback(self.session.close)
         self.session.send(payload)
         self._place.remove_stale()
@@ -184,7 +185,8 @@ class PlainKernel:
             if kept is not None and kept.is_open:
                 socket = kept.socket
         self.life.questions = Questions(self._place.path, find_answerer(os.environ))
-        write_config(way, self._place.path, self.life.questions, socket=socket)
+        told = self.life.trace is not None
+        write_config(way, self._place.path, self.life.questions, told=told, socket=socket)
 
     # --- while it lives -------------------------------------------------------------------------
 
@@ -253,6 +255,12 @@ class PlainKernel:
         if self._time_is_up() and self.life.is_asking:
             # For how long it waits for an answer, the far side decides.
             self._deadline = time.monotonic() + _LOGIN_PATIENCE
+        if self._time_is_up() and self.life.stage == "shell":
+            raise errors.ShellError(
+                "the login shell over there did not run our command within "
+                f"{_SHELL_PATIENCE:.0f} s",
+                said=self.life.said,
+            )
         if self._time_is_up():
             raise errors.LoginError(
                 f"the far side did not start our program within {_LOGIN_PATIENCE:.0f} s",
@@ -326,11 +334,19 @@ class PlainKernel:
                 self._deadline = None
                 if self.allocation is not None:
                     self._on_node(rest, stack)
+            case ["COPY", *_]:
+                self._deadline = time.monotonic() + _SHELL_PATIENCE
+            case ["SHELL"] if not self.life.terminated_by:
+                self._deadline = None
             case ["START", group, *ports]:
-                self.far_ports = [int(port) for port in ports]
+                if len(ports) != len(self._near):
+                    raise nonsense(event)
+                self.far_ports = [number(port) for port in ports]
                 if self._forwards is not None:
                     self._forwards.guard(group, self.life.copy_path)
             case ["UP"]:
+                if not self.far_ports:
+                    raise nonsense(event)
                 self._carry_sockets(stack)
             case ["EXIT", *_]:
                 self._let_far_side_clean_up()

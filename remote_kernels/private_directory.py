@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from remote_kernels.errors import RemoteKernelsError
 
 
 def base_directory() -> Path:
-    """Where such directories are made: the user's runtime directory, or /tmp."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
-    return Path(base if os.access(base, os.W_OK | os.X_OK) else "/tmp")
+    """Where such directories are made: the user's runtime directory, or /tmp.
+
+    In a directory of somebody else's that is not sticky, ours could be put aside.
+    """
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")
+    with suppress(OSError):
+        status = base.stat()
+        own = status.st_uid == os.getuid() and not status.st_mode & 0o022
+        if own and os.access(base, os.W_OK | os.X_OK):
+            return base
+    return Path("/tmp")
 
 
 class PrivateDirectory:

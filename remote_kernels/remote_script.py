@@ -8,7 +8,7 @@ What the far side says, in this order, but for START, which may come later than 
 
 =================== =============================================================================
 ``HELLO host job``  the login worked and our program runs; the job's id if there is one
-``COPY path``       where the connection file lies
+``COPY path``       where the connection file lies; no path if that has several lines
 ``START group p…``  the kernel's process group and its five ports, in PORT_NAMES' order
 ``SHELL``           the login shell's start-up files let us through
 ``PRECMD status``   the pre-command ended
@@ -32,11 +32,13 @@ from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any, NamedTuple
 
-from remote_kernels.connection_file import PORT_NAMES
+from remote_kernels.connection_file import PORT_NAMES, copy_parts
 from remote_kernels.errors import OptionsError
 from remote_kernels.shell_text import FRESH, LOGIN_SHELL, PROLOGUE
 
 _FIELD = re.compile(r"\{(?:(?:host_)?connection_file|ci\[(\w+)\])\}")
+# What a shell takes as it is, at least in quotes: among the fields is the notebook's path.
+_HARMLESS = re.compile(r"[\w@%+=:,./ -]*")
 _SECRET_FIELDS = frozenset({"key", "curve_secretkey"})
 
 
@@ -103,19 +105,21 @@ class Script(NamedTuple):
 
     def _json(self) -> str:
         """The connection file's text as an sh word in which the ports are variables."""
-        info = dict(self.info)
-        if not self.keep_ports:
-            info.update(ip="127.0.0.1", transport="tcp")
-            for name in PORT_NAMES:
-                info[name] = f"$rk_{name}"
-        # Only our own dollars stay; a port is a number, so it loses its quotes.
-        text = re.sub(r'([\\`"$])', r"\\\1", json.dumps(info, indent=2))
-        return '"' + re.sub(r'\\"\\(\$rk_\w+)\\"', r"\1", text) + '"'
+        whole = [json.dumps(self.info, indent=2)]
+        parts = whole if self.keep_ports else copy_parts(self.info)
+        # Quoted as a whole, since it becomes a here-document.
+        return '"' + "".join(map(_in_double_quotes, parts)) + '"'
 
     def _shell_text(self, dialect: str) -> str:
         """What the login shell is to run, as an sh word."""
         text = shlex.quote(shell_text(dialect, self.mark, self.precmd))
         return text + kernel_command_word(self.kernel_cmd, self.info)
+
+
+def _in_double_quotes(part: str | list[str]) -> str:
+    if isinstance(part, list):
+        return _VARIABLES[part[0]]
+    return re.sub(r'([\\`"$])', r"\\\1", part)
 
 
 def kernel_command_word(kernel_cmd: str, info: Mapping[str, Any]) -> str:
@@ -138,7 +142,8 @@ def kernel_command_parts(kernel_cmd: str, info: Mapping[str, Any]) -> list[str |
     kept where it has our fields only. Any other command is taken as typed.
 
     Raises:
-        OptionsError: a field would put a secret into a command line, or is not in the file.
+        OptionsError: a field would put a secret into a command line, is not in the file, or holds
+            what a shell would read.
     """
     refuse_secrets(kernel_cmd)
     parts: list[str | list[str]] = []
@@ -190,12 +195,18 @@ def _field(match: re.Match[str], info: Mapping[str, Any]) -> str | list[str]:
         return [name]
     if name not in info:
         raise OptionsError(f"{match[0]} in the kernel command is not in the connection file")
-    return str(info[name])
+    value = str(info[name])
+    if not _HARMLESS.fullmatch(value):
+        raise OptionsError(
+            f"{match[0]} in the kernel command is {value!r}, which a shell would not take as it is"
+        )
+    return value
 
 
 _VARIABLES = {
     "path": "$rk_path",
     "ip": "127.0.0.1",
+    "transport": "tcp",
     **{name: f"$rk_{name}" for name in PORT_NAMES},
 }
 
@@ -296,7 +307,12 @@ RK_END
   rm -f -- "$rk_file"
   rk_fail FILE
 }
-rk_tell COPY "${PWD%/}/$rk_name"
+# A path of several lines cannot be told.
+case $PWD in
+  *'
+'*) rk_tell COPY ;;
+  *) rk_tell COPY "${PWD%/}/$rk_name" ;;
+esac
 # A kernel that was started anew under the same name has other ports, so its file is not ours.
 rk_remove_file() {
   [ "$(cat -- "$rk_file" 2>/dev/null)" != "$rk_json" ] || rm -f -- "$rk_file"

@@ -6,11 +6,14 @@ import re
 
 from remote_kernels.errors import OptionsError
 
-_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d)")
-_UNIT_TIME = re.compile(r"(?P<count>\d+) ?(?P<unit>s|min|m|h|d)")
+_TIME = re.compile(r"(?:(?P<days>\d{1,9})-)?(?P<hours>\d{1,9}):(?P<minutes>\d\d):(?P<seconds>\d\d)")
+_UNIT_TIME = re.compile(r"(?P<count>\d{1,9}) ?(?P<unit>s|min|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
-_MEMORY = re.compile(r"(?P<count>\d+) ?(?P<unit>[KMGT])(?:i?B)?", re.IGNORECASE)
+# A century: no clock and no wait that we use takes more than three.
+_LONGEST = 36525 * 86400
+
+_MEMORY = re.compile(r"(?P<count>\d{1,9}) ?(?P<unit>[KMGT])(?:i?B)?", re.IGNORECASE)
 _KIBIBYTES = {"K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}
 
 
@@ -23,7 +26,7 @@ def seconds(text: str, flag: str) -> int:
 
     Raises:
         OptionsError: it is none of these. ``4:00`` is refused, since schedulers do not agree
-            whether it means hours or minutes.
+            whether it means hours or minutes. So is what is longer than a century.
     """
     found = _TIME.fullmatch(text)
     if found and int(found["minutes"]) < 60 and int(found["seconds"]) < 60:
@@ -33,6 +36,8 @@ def seconds(text: str, flag: str) -> int:
         total = int(found["count"]) * _SECONDS[found["unit"]]
     else:
         total = 0
+    if total > _LONGEST:
+        raise OptionsError(f"{flag} {text!r} is more than 100 years")
     if not total:
         raise OptionsError(f"{flag} {text!r} is no time: write H:MM:SS, D-HH:MM:SS, 90m, 4h or 2d")
     return total

@@ -101,14 +101,18 @@ class Session:
             self._child.send(data)
 
     def read_lines(self) -> list[str]:
-        """What has arrived, without waiting, as whole lines; also the last one at the end."""
+        """Some of what has arrived, without waiting, as whole lines; the last one at the end.
+
+        No more than a piece, however much there is: a program that never ends to talk must neither
+        fill the memory nor keep us from all else.
+        """
         lines: list[bytes] = []
-        while self.exit_status is None and self._readable():
+        if self.exit_status is None and self._readable():
             try:
-                lines += self._lines.take(self._child.read_nonblocking(1 << 16, timeout=0))
+                lines = self._lines.take(self._child.read_nonblocking(1 << 16, timeout=0))
             except pexpect.EOF:
                 self._reap()
-                lines += self._lines.take(b"", last=True)
+                lines = self._lines.take(b"", last=True)
         texts = [_as_text(line) for line in lines]
         if self._questions is None:
             return texts
@@ -199,17 +203,16 @@ class PipeSession(Session):
             os.write(self.write_to, data)
 
     def read_messages(self) -> list[str]:
-        """What the program itself has said."""
+        """Some of what the program itself has said."""
         return super().read_lines()
 
     def read_lines(self) -> list[str]:
-        """What the far side has said, and the program itself."""
-        lines: list[bytes] = []
-        while not self._data_ended and select.select([self.read_from], [], [], 0)[0]:
+        """Some of what the far side has said, and then the program itself."""
+        if not self._data_ended and select.select([self.read_from], [], [], 0)[0]:
             data = os.read(self.read_from, 1 << 16)
             self._data_ended = not data
-            lines += self._data.take(data, last=self._data_ended)
-        return [*map(_as_text, lines), *self.read_messages()]
+            return [*map(_as_text, self._data.take(data, last=not data))]
+        return self.read_messages()
 
     @property
     def descriptors(self) -> list[int]:

@@ -7,12 +7,16 @@ import shlex
 #: What the receiver says when it waits for a program.
 READY = "@rk-ready"
 
-#: Waits for a line of sh and runs it; bash, csh and fish read it alike. No more than a line, since
-#: what follows is not for the shell, and a shell reads a line byte by byte.
-BOOTSTRAP = "exec /bin/sh -c 'IFS= read -r rk_line; eval \"$rk_line\"'"
+#: Reads a line of ours and runs it. No more than a line, since what follows is not for the shell,
+#: and a shell reads a line byte by byte. Where a start-up file has read it before, what follows
+#: must not be taken for one.
+RUN_LINE = 'IFS= read -r rk_line; case $rk_line in rk_*) eval "$rk_line" ;; esac'
+
+#: Waits for a line of sh and runs it; bash, csh and fish read it alike.
+BOOTSTRAP = f"exec /bin/sh -c '{RUN_LINE}'"
 
 #: The same for what follows a shell that may itself read what comes too early: it says when.
-WAITS = 'echo @rk-"ready"; IFS= read -r rk_line; eval "$rk_line"'
+WAITS = f'echo @rk-"ready"; {RUN_LINE}'
 
 # It may be typed into any login shell, hence no "!", no backslash and no single quotation mark in
 # it; its echo does not look like READY. A terminal that is not raw would echo the program, change
@@ -59,8 +63,8 @@ def to_receiver(program: str, *, last: bool = False) -> bytes:
 
 
 def as_line(program: str) -> bytes:
-    """What is sent to BOOTSTRAP's shell so that it runs a program."""
-    return as_bytes(f"eval {as_word(program)}\n")
+    """What is sent to what waits for a line, so that it runs a program."""
+    return as_bytes(f"rk_line=; eval {as_word(program)}\n")
 
 
 def as_word(text: str) -> str:

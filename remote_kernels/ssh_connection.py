@@ -136,7 +136,8 @@ def ssh_setting(session_command: Sequence[str], keyword: str) -> str:
         session_command: argv of an ssh, with "--" before the host.
         keyword: of ssh_config(5), in lower case.
     """
-    split = list(session_command).index("--")
+    # The program may have one of its own, as env has.
+    split = len(session_command) - 1 - list(session_command)[::-1].index("--")
     try:
         done = _run([*session_command[:split], "-G", *session_command[split:]])
     except (OSError, subprocess.TimeoutExpired):

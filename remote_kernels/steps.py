@@ -25,7 +25,7 @@ class Step(NamedTuple):
 NONE = Step("", "", "")
 OPTIONS = Step("options", "options", "reading the options")
 CONNECTION_FILE = Step("connection-file", "connection file", "reading the connection file")
-KERNELSPECS = Step("kernelspecs", "kernelspecs", "managing kernelspecs")
+KERNELSPECS = Step("kernelspecs", "kernelspec", "managing kernelspecs")
 DEMO = Step("demo", "demo", "running the demo")
 
 CONFIGURATION = Step("configuration", "ssh configuration", "reading your ssh configuration")
@@ -50,5 +50,14 @@ CELL = Step("cell", "first cell", "running the kernel")
 INTERRUPT = Step("interrupt", "interrupt", "running the kernel")
 END = Step("end", "end", "ending the kernel")
 REMAINS = Step("remains", "nothing left behind", "ending the kernel")
+
+#: Those that ``remote-kernels check`` may show.
+ALL = (
+    *(KERNELSPECS, CONFIGURATION, REACH, HOST_KEY, LOGIN, SHARING),
+    *(WORKDIR, FILE, SHELL, PRECMD, PYTHON, SPACE),
+    *(PORTS, SCHEDULER, QUEUE, NODE, COMMAND, CHANNEL, ANSWER, CELL, INTERRUPT, END, REMAINS),
+)
+#: Those for whose time a person waits when a kernel starts.
+START_UP = (REACH, LOGIN, WORKDIR, SHELL, PRECMD, QUEUE, ANSWER)
 
 BACK = Step("back", "way back", "getting back to the kernel")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -62,7 +63,7 @@ class Way(NamedTuple):
         """The words for ssh that say where to, and through what."""
         host = self.host
         return [
-            *(["-J", ",".join(map(str, self.gateways))] if self.gateways else []),
+            *(["-J", _jumps(self.gateways)] if self.gateways else []),
             *(["-p", str(host.port)] if host.port is not None else []),
             *(["-l", host.user] if host.user is not None else []),
             "--",
@@ -139,7 +140,7 @@ class Way(NamedTuple):
             lines += ["Include ~/.ssh/config", "Include /etc/ssh/ssh_config"]
         elif self.users_config != "none":
             # ssh would look for a relative path of an Include in ~/.ssh.
-            lines += [f'Include "{Path(self.users_config).expanduser().absolute()}"']
+            lines += [f'Include "{os.path.abspath(os.path.expanduser(self.users_config))}"']
         if socket is not None:
             # Not for gateways: each would be a process more.
             lines += [
@@ -185,6 +186,21 @@ class Way(NamedTuple):
         return LoginError(f"the login to {host} failed")
 
 
+def _jumps(gateways: Sequence[Host]) -> str:
+    """The gateways for -J: ssh starts an ssh for the last, which is handed those before it."""
+    text = ""
+    for gateway in gateways:
+        before = f"{_through_shell(text)}," if text else ""
+        user = None if gateway.user is None else _through_shell(gateway.user)
+        text = before + str(gateway._replace(name=_through_shell(gateway.name), user=user))
+    return text
+
+
+def _through_shell(text: str) -> str:
+    """What ssh puts as it is into a command for a shell, after it has replaced %h and the like."""
+    return re.sub(r"[\\~^=]", r"\\\g<0>", text).replace("%", "%%")
+
+
 def _with_key(error: LoginError, said: Sequence[str]) -> LoginError:
     """Say of a changed host key which it is, where the known one stands, and how to remove that."""
     text = "\n".join(said)
@@ -208,6 +224,12 @@ def _names(gateways: Sequence[Host]) -> str:
 # What OpenSSH prints (texts of 7.4 to 10.0), the most telling first: a changed key is followed by
 # "Host key verification failed", a gateway's failure by "Connection closed by UNKNOWN".
 _REFUSALS: tuple[tuple[type[LoginError], str, str], ...] = (
+    (
+        errors.ConfigurationError,
+        r"Bad configuration option|^terminating, \d+ bad configuration|config line \d+: |"
+        r"^Bad owner or permissions on .*config|^Can't open user config file",
+        "the ssh configuration for {host} cannot be used",
+    ),
     (
         errors.HostKeyChangedError,
         r"Host key for \[?(?P<host>[^\s\]]+)\]?(?::\d+)? has changed",

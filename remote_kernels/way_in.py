@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from remote_kernels.questions import Questions, find_answerer
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import KeptLogin, SharedLogin, place_for_sockets
+from remote_kernels.shell_text import as_bytes
 from remote_kernels.way import CONFIG_NAME, CONNECT_TIMEOUT, Way
 
 if TYPE_CHECKING:
@@ -51,12 +52,27 @@ def log_in(
             life.way,
             directory,
             life.questions,
+            told=life.trace is not None,
             socket=shared.socket if shared is not None else None,
             connect_timeout=_AGAIN_TIMEOUT if again else CONNECT_TIMEOUT,
         )
     argv = life.interface.keeper_command(life.options, directory, alone=alone)
+    return PipeSession(traced(life, argv), life.questions), shared
+
+
+def traced(life: Life, argv: list[str]) -> list[str]:
+    """The argv of a session, so that ssh tells what it does where somebody wants to know.
+
+    Args:
+        life: of the kernel.
+        argv: of the session.
+    """
+    if life.trace is not None and life.way is not None:
+        # What write_config says holds for gateways as well.
+        at = argv.index("LogLevel=INFO")
+        argv = [*argv[: at - 1], *argv[at + 1 :]]
     life.log(f"spawning {argv}")
-    return PipeSession(argv, life.questions), shared
+    return argv
 
 
 def kept_login(way: Way) -> KeptLogin | None:
@@ -75,17 +91,22 @@ def kept_login(way: Way) -> KeptLogin | None:
     return kept
 
 
-def write_config(way: Way, directory: Path, questions: Questions, **how: Any) -> None:
+def write_config(
+    way: Way, directory: Path, questions: Questions, *, told: bool = False, **how: Any
+) -> None:
     """Write ssh's configuration for a way.
 
     Args:
         way: that ssh is to go.
         directory: a private one.
         questions: that ssh may ask.
+        told: ssh is to tell what it does.
         how: what :meth:`Way.config` is to be told beside.
     """
     text = way.config(can_ask=bool(questions.answerer.kind), **how)
     if "DISPLAY" not in os.environ:
         # One of our own making lets an old ssh ask, and is no display.
         text = f"ForwardX11 no\n{text}"
-    (directory / CONFIG_NAME).write_text(text)
+    if told:
+        text = f"LogLevel DEBUG1\n{text}"
+    (directory / CONFIG_NAME).write_bytes(as_bytes(text))

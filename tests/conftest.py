@@ -25,6 +25,10 @@ R_LIBRARIES = ("/usr/lib/R/site-library", "/usr/local/lib/R/site-library")
 # Servers and programs that a test can need with ``@pytest.mark.needs("chromium")``.
 SERVERS: dict[str, Callable[[], bool]] = {
     "bed": lambda: FD_VARIABLE in os.environ,
+    "btrfs": lambda: (
+        shutil.which("mkfs.btrfs", path="/usr/sbin:/sbin") is not None
+        and "btrfs" in Path("/proc/filesystems").read_text()
+    ),
     "chromium": lambda: all(map(shutil.which, ("chromium", "chromedriver"))),
     "desktop": lambda: all(map(shutil.which, ("Xvfb", "ssh-askpass", "xdotool"))),
     "fish": lambda: shutil.which("fish") is not None,
@@ -32,16 +36,20 @@ SERVERS: dict[str, Callable[[], bool]] = {
         shutil.which(name, path="/usr/lib/gridengine") for name in ("sge_qmaster", "sge_execd")
     ),
     "irkernel": lambda: any(Path(library, "IRkernel").is_dir() for library in R_LIBRARIES),
+    "lowest": lambda: Path(sys.prefix, "lowest/bin/remote-kernels").exists(),
+    "libfaketime": lambda: Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1").exists(),
     "mandoc": lambda: shutil.which("mandoc") is not None,
     "oar": lambda: all(
         (postgresql(), *(shutil.which(name, path="/usr/bin:/usr/sbin") for name in OAR)),
     ),
     "python3.6": lambda: Path(sys.prefix, "pythons/3.6").is_dir(),
+    "screen": lambda: shutil.which("screen") is not None,
     "slurm": lambda: all(
         shutil.which(name, path="/usr/sbin") for name in ("munged", "slurmctld", "slurmd")
     ),
     "softhsm2": lambda: shutil.which("softhsm2-util") is not None,
     "tcsh": lambda: shutil.which("tcsh") is not None,
+    "tmux": lambda: shutil.which("tmux") is not None,
     "torque": lambda: Path(sys.prefix, "far/torque/usr/bin/qsub").exists(),
     "zsh": lambda: shutil.which("zsh") is not None,
 }

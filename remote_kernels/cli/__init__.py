@@ -18,6 +18,9 @@ VERSION = f"Remote Jupyter kernel manager (version {__version__})."
 # Names of commands, not commands: one is not imported when another is run.
 _COMMANDS = {
     "manage": "manage:manage",
+    "check": "check:command",
+    "logs": "logs:logs",
+    "report": "logs:report",
     "login": "login:login",
     "logout": "login:logout",
     "demo": "demo:demo",

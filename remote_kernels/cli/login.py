@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Any
 
@@ -72,7 +73,7 @@ def login(ctx: click.Context, /, host: str | None, time: str, json: bool, **valu
         ctx.exit(error.exit_code)
     render.say(
         f"Logged in. Kernels can use it until {at(kept.until).removeprefix('at ')}; "
-        f"'remote-kernels logout {host}' ends it."
+        f"'{shlex.join(['remote-kernels', 'logout', host])}' ends it."
     )
 
 
@@ -87,7 +88,9 @@ def logout(ctx: click.Context, /, host: str | None, everything: bool) -> None:
     """
     if (host is None) != everything:
         raise click.UsageError("Name one HOST, or say --all.")
-    found = [kept for kept in kept_logins() if everything or kept.host == host]
+    # As it was noted: there is more than one way to write an address.
+    name = None if host is None else str(Host.parse(host))
+    found = [kept for kept in kept_logins() if everything or kept.host == name]
     for kept in found:
         log_out(kept)
         render.say(f"Logged out of {_name(kept)}.")

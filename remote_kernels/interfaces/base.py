@@ -139,6 +139,18 @@ def words(text: str, flag: str) -> list[str]:
     return found
 
 
+def arguments(options: KernelOptions) -> list[str]:
+    """The words of --remote-launch-args, which are followed by words of ours.
+
+    Raises:
+        OptionsError: they cannot be read, or would let nothing that follows be an option.
+    """
+    found = words(options.launch_args or "", "--remote-launch-args")
+    if "--" in found:
+        raise OptionsError("--remote-launch-args cannot hold '--': our own options follow")
+    return found
+
+
 def lease_of(options: KernelOptions) -> float | None:
     """--lease in seconds; None for ever.
 

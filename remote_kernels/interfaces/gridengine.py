@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-from remote_kernels.interfaces.base import words
+from remote_kernels.interfaces.base import arguments
 from remote_kernels.interfaces.scheduler import SCHEDULER_USES, Job, Scheduler, memory_of, time_of
 from remote_kernels.options import KernelOptions
 from remote_kernels.resources import clock, memory
@@ -22,6 +22,7 @@ class GridEngine(Scheduler):
     # No --gpus: Grid Engine has no resource of its own for these, and each site's has another name.
     uses = (SCHEDULER_USES | {"pe"}) - {"gpus"}
     command = "qlogin"
+    knows_queue = "qconf -sq QUEUE"
     # The method may hold blanks ("Establishing /usr/bin/ssh -t session to host n1 ...").
     typed_after: ClassVar[re.Pattern[str] | None] = re.compile(
         r"Establishing (.+?) session to host (\S+) \.\.\."
@@ -66,7 +67,7 @@ class GridEngine(Scheduler):
             *(["-l", f"mem_free={memory(kib)}"] if kib is not None else []),
             *(["-q", options.queue] if options.queue is not None else []),
             *(["-P", options.account] if options.account is not None else []),
-            *words(options.launch_args or "", "--remote-launch-args"),
+            *arguments(options),
             *("-N", name),
         ]
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from remote_kernels.errors import RemoteKernelsError
-from remote_kernels.interfaces.base import words
+from remote_kernels.interfaces.base import arguments
 from remote_kernels.interfaces.scheduler import Job, Scheduler, memory_of, time_of
 from remote_kernels.options import KernelOptions
 from remote_kernels.resources import memory
@@ -48,6 +48,7 @@ class Lsf(Scheduler):
     label = "Platform LSF"
     name_part = "lsf"
     command = "bsub"
+    knows_queue = "bqueues QUEUE"
     job_variables = ("LSB_*", "LS_JOBPID", "LS_SUBCWD", "LS_EXEC_T")
     kept_variables = ("LSB_DEFAULTPROJECT", "LSB_DEFAULTQUEUE", "LSB_DEFAULT_USERGROUP")
     job_variable = "LSB_JOBID"
@@ -98,7 +99,7 @@ class Lsf(Scheduler):
             *(["-gpu", f"num={options.gpus}"] if options.gpus else []),
             *(["-q", options.queue] if options.queue is not None else []),
             *(["-P", options.account] if options.account is not None else []),
-            *words(options.launch_args or "", "--remote-launch-args"),
+            *arguments(options),
             *("-J", name, "-Is", receiver_command()),
         ]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from remote_kernels.interfaces.base import words
+from remote_kernels.interfaces.base import arguments
 from remote_kernels.interfaces.scheduler import Job, Scheduler, memory_of, time_of
 from remote_kernels.options import KernelOptions
 from remote_kernels.resources import clock, memory
@@ -84,6 +84,7 @@ class Pbs(Scheduler):
     # remote_ikernel left it out, and its users' notebooks hold the names that came of it.
     name_part = ""
     command = "qsub"
+    knows_queue = "qstat -Q QUEUE"
     # The last is said by the qsub that comes with Slurm.
     typed_after = re.compile(r"qsub: job (\S+) ready|salloc: Granted job allocation (\d+)")
     job_variables = (
@@ -150,7 +151,7 @@ class Pbs(Scheduler):
             *(["-l", ",".join(resources)] if resources else []),
             *(["-q", options.queue] if options.queue is not None else []),
             *(["-A", options.account] if options.account is not None else []),
-            *words(options.launch_args or "", "--remote-launch-args"),
+            *arguments(options),
             *("-N", name),
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
@@ -105,6 +106,16 @@ class Scheduler(Interface):
             return None
         *gateways, login_host = (Host.parse(text) for text in options.tunnel_hosts)
         return Way(login_host, tuple(gateways))
+
+    #: A command of sh that ends with 0 if a queue is known; QUEUE stands for its name.
+    knows_queue: ClassVar[str] = ""
+
+    @classmethod
+    def queue_is_known(cls, options: KernelOptions) -> str:
+        """The command of sh that ends with 0 if the queue is known; empty if none was named."""
+        if not options.queue:
+            return ""
+        return cls.knows_queue.replace("QUEUE", shlex.quote(options.queue))
 
     @classmethod
     def job_name(cls, options: KernelOptions, token: str) -> str:

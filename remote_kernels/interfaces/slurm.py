@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from remote_kernels.interfaces.base import words
+from remote_kernels.interfaces.base import arguments
 from remote_kernels.interfaces.scheduler import Job, Scheduler, memory_of, time_of
 from remote_kernels.options import KernelOptions
 from remote_kernels.resources import clock, memory
@@ -52,6 +52,7 @@ class Slurm(Scheduler):
     label = "SLURM"
     name_part = "slurm"
     command = "srun"
+    knows_queue = "sinfo -h -p QUEUE -o %P | grep ."
     # Since Slurm 20.11 a step holds all that the job has, and an srun in the kernel would wait for
     # ever; a step that overlaps lets others in. The variable, unlike --overlap, is no error before.
     environment = {"SLURM_OVERLAP": "1"}  # noqa: RUF012 - a ClassVar of the base
@@ -98,7 +99,7 @@ class Slurm(Scheduler):
             *([f"--gres=gpu:{options.gpus}"] if options.gpus else []),
             *([f"--partition={options.queue}"] if options.queue is not None else []),
             *([f"--account={options.account}"] if options.account is not None else []),
-            *words(options.launch_args or "", "--remote-launch-args"),
+            *arguments(options),
             *(f"--job-name={name}", "--pty", "/bin/sh", "-c", RECEIVER),
         ]
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from remote_kernels.errors import OptionsError
 from remote_kernels.hosts import Host
-from remote_kernels.interfaces.base import CHANNEL_USES, Interface, words
+from remote_kernels.interfaces.base import CHANNEL_USES, Interface, arguments, words
 from remote_kernels.options import KernelOptions
 from remote_kernels.way import Way
+
+# What some ssh's Include reads otherwise, also in quotes.
+_NOT_INCLUDED = re.compile(r"[\"\\*?\[\]$%\x00-\x1f\x7f]")
 
 
 class Ssh(Interface):
@@ -26,10 +31,10 @@ class Ssh(Interface):
 
     @classmethod
     def way(cls, options: KernelOptions) -> Way:
-        """The way to the host, with the arguments that the person gave to ssh."""
+        """The way to the host, with the arguments that the person gave to ssh; see the base."""
         assert options.host is not None
         program = words(options.launch_cmd or "ssh", "--launch-cmd")
-        args = words(options.launch_args or "", "--remote-launch-args")
+        args = arguments(options)
         users_config = None
         for position, arg in enumerate(args):
             if arg.startswith("-F"):
@@ -37,6 +42,11 @@ class Ssh(Interface):
                 users_config = arg[2:] or "".join(args[position + 1 : position + 2])
                 del args[position : position + width]
                 break
+        if users_config is not None and _NOT_INCLUDED.search(users_config):
+            raise OptionsError(
+                f"--remote-launch-args: ssh cannot include a configuration of the name "
+                f"{users_config!r}; give it another"
+            )
         return Way(
             Host.parse(options.host),
             tuple(Host.parse(text) for text in options.tunnel_hosts),

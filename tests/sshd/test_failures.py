@@ -197,7 +197,7 @@ def test_a_kernel_that_dies_at_once(bed: Bed, tmp_path: Path) -> None:
     command = f"{bed.far_python} -m no_such_module {{connection_file}}"
     status, stderr = fails(bed, tmp_path, *DIRECT, kernel_cmd=command)
     assert status == 25
-    sentence = f"the kernel ended with status 1 before it could be used: {command}"
+    sentence = f"the Python of the kernel command has no no_such_module: {command}"
     said = "No module named no_such_module"
     assert_block(stderr, sentence, "starting the kernel", "ada@far", said)
 

@@ -54,6 +54,11 @@ def test_a_host_is_read(text: str, name: str, user: str | None, port: int | None
         "[::1",
         "ssh://gpu",
         "a'b",
+        "a#b@gpu",
+        "~me@gpu",
+        "a=b",
+        "a^b",
+        "\udcff",
     ],
 )
 def test_what_is_no_host_is_refused(text: str) -> None:

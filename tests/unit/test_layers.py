@@ -18,13 +18,14 @@ ROOT = Path(remote_kernels.__file__).parent
 
 # A module imports from floors below its own only; those of one package also from each other.
 FLOORS = (
-    {"", "channel", "lines", "steps"},
+    {"", "channel", "check_probe", "lines", "steps"},
     {"errors"},
     {
-        *("carrier", "connection_file", "hosts", "kernel_log", "network", "options"),
+        *("carrier", "connection_file", "hosts", "network", "options"),
         *("private_directory", "resources", "shell_text", "spool"),
-        *("shared_login", "ssh_connection", "surroundings", "wakeups"),
+        *("shared_login", "ssh_connection", "surroundings", "trace", "wakeups"),
     },
+    {"kernel_log"},
     {"askpass", "keeper", "questions", "queue_script", "remote_script", "way", "way_back"},
     {"command_keeper", "interfaces", "keeper_text", "kernel_keeper", "refusals", "session"},
     {"holding", "life", "node_forwards"},
@@ -33,6 +34,7 @@ FLOORS = (
     {"kept_life"},
     {"kept_job"},
     {"kernelspecs", "launcher", "standing_login"},
+    {"check", "report"},
     {"demo"},
     {"cli"},
     {"__main__"},
@@ -43,13 +45,13 @@ ONLY_IN = {
     "asyncio": {"demo"},
     "asyncssh": {"demo"},
     "click": {"cli"},
-    "jupyter_client": {"demo", "kernelspecs"},
+    "jupyter_client": {"check", "demo", "kernelspecs"},
     "jupyter_core": {"demo", "kernelspecs"},
     "logging": set(),
     "pexpect": {"session"},
     "platformdirs": {"kernel_log"},
     "rich": {"cli"},
-    "subprocess": {"askpass", "demo", "questions", "ssh_connection"},
+    "subprocess": {"askpass", "check", "demo", "questions", "report", "ssh_connection"},
 }
 
 INTERFACES_MAY_USE = {

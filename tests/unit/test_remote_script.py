@@ -95,11 +95,11 @@ def run_to_exit(sh: list[str], home: Path, program: Script) -> list[str]:
     child.stdin.flush()
     lines = []
     for line in child.stdout:
-        lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+        lines.append(os.fsdecode(line).rstrip("\n"))
         if f"{MARK} EXIT" in lines[-1] or f"{MARK} FAIL" in lines[-1]:
             break
     child.stdin.close()
-    lines += child.stdout.read().decode().splitlines()
+    lines += os.fsdecode(child.stdout.read()).splitlines()
     child.stdout.close()
     child.wait(timeout=60)
     return lines

@@ -1,0 +1,106 @@
+"""Each sentence of SECURITY.md is held to by a test, or says something that no test can."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+NOT_TESTED = "no test can"
+
+# The beginning of each item, and the tests that hold the program to it.
+HELD = {
+    "Nothing runs with other rights": ["sshd/test_trust.py::test_who_runs_what"],
+    "On this machine each kernel has": ["sshd/test_trust.py::test_who_runs_what"],
+    "On the far side nothing is installed": [
+        "sshd/test_trust.py::test_who_runs_what",
+        "sshd/test_trust.py::test_what_is_written_while_a_kernel_runs",
+    ],
+    "Without Python over there": ["sshd/test_no_python.py"],
+    "With a scheduler": ["cluster/test_contract.py", "cluster/test_ends.py"],
+    "A launcher that is killed takes": ["sshd/test_resume.py"],
+    "`remote-kernels login` leaves": ["sshd/test_trust.py::test_what_a_login_leaves_behind"],
+    "On this machine the launcher listens": ["sshd/test_trust.py::test_what_is_opened"],
+    "To the network": ["sshd/test_trust.py::test_what_is_opened"],
+    "On the far side kernels that can": ["sshd/test_trust.py::test_what_is_opened"],
+    "Other kernels listen": ["sshd/test_trust.py::test_a_port_gives_no_answer_without_the_key"],
+    "Nothing listens": ["sshd/test_trust.py::test_what_is_opened"],
+    "On this machine: kernelspecs": [
+        "sshd/test_trust.py::test_what_is_written_while_a_kernel_runs",
+    ],
+    "The connections of a host": ["sshd/test_trust.py::test_what_is_written_while_a_kernel_runs"],
+    "On the far side: a copy": [
+        "sshd/test_private.py::test_the_kernel_listens_where_nobody_else_can_go",
+        "sshd/test_trust.py::test_what_is_written_while_a_kernel_runs",
+    ],
+    "Jupyter's key is in no": [
+        "sshd/test_private.py::test_no_secret_is_seen_in_proc",
+        "sshd/test_trust.py::test_the_key_is_nowhere_on_this_side",
+    ],
+    "What you answer": ["sshd/test_trust.py::test_an_answer_is_stored_nowhere"],
+    "Nothing gets into the history": ["sshd/test_trust.py::test_no_history"],
+    "No file is written through a link": [
+        "unit/test_private_directory.py::test_a_directory_of_somebody_else_is_not_used",
+        "sshd/test_trust.py::test_a_link_in_the_place_of_the_connection_file",
+    ],
+    "What a launcher could not remove": [
+        "sshd/test_failures.py::test_a_launcher_killed_while_starting_leaves_no_kernel",
+        "sshd/test_refused.py::test_old_refusals_are_removed",
+    ],
+    "They see that": ["sshd/test_private.py::test_no_secret_is_seen_in_proc"],
+    "They cannot read the connection file": [
+        "sshd/test_private.py::test_another_user_reaches_nothing"
+    ],
+    "They cannot use the connection": ["sshd/test_trust.py::test_what_a_login_leaves_behind"],
+    "They can connect to a port": [
+        "sshd/test_trust.py::test_a_port_gives_no_answer_without_the_key"
+    ],
+    "Whoever administers": [NOT_TESTED],
+    "Host keys are checked": [
+        "sshd/test_failures.py::test_a_changed_host_key",
+        "sshd/test_failures.py::test_a_new_host_key_is_taken_and_kept",
+    ],
+    "Only ssh can ask you": [
+        "sshd/test_questions.py::test_what_only_looks_like_a_question_is_none"
+    ],
+    "A login that was refused": [
+        "sshd/test_refused.py::test_what_jupyter_starts_again_does_not_log_in_again",
+        "sshd/test_resume.py::test_a_login_that_is_refused_is_not_tried_again",
+    ],
+    "The far side is not trusted": ["sshd/test_hostile_far_side.py"],
+    "A far side that does not keep": ["sshd/test_hostile_far_side.py"],
+    "A kernel can do over there": [NOT_TESTED],
+    "What you type": ["unit/test_hostile_texts.py", "sshd/test_hostile_texts.py"],
+    "A kernelspec runs": [NOT_TESTED],
+    "A launcher takes no module": [
+        "unit/test_start.py::test_no_module_is_taken_from_the_notebooks_directory"
+    ],
+}
+
+
+def items() -> list[str]:
+    """The sentences that stand as items of lists."""
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    found = re.findall(r"^- (.*?)(?=^- |^#|\Z)", text, re.MULTILINE | re.DOTALL)
+    return [" ".join(item.split()) for item in found]
+
+
+@pytest.mark.parametrize("item", items(), ids=lambda item: item[:40])
+def test_each_sentence_has_its_tests(item: str) -> None:
+    (tests,) = [tests for beginning, tests in HELD.items() if item.startswith(beginning)]
+    for test in tests:
+        if test == NOT_TESTED:
+            continue
+        file, _, name = test.partition("::")
+        tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+        names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+        assert name in names if name else any(x.startswith("test_") for x in names)
+
+
+def test_no_more_is_held_than_is_said() -> None:
+    said = items()
+    assert [x for x in HELD if not any(item.startswith(x) for item in said)] == []
