@@ -129,6 +129,18 @@ def exit_status() -> list[str]:
     return lines
 
 
+def security() -> list[str]:
+    """The section SECURITY: what SECURITY.md says."""
+    text = Path(__file__).parents[1].joinpath("SECURITY.md").read_text(encoding="utf-8")
+    lines: list[str] = []
+    for part in text.split("\n## ")[2:]:
+        title, _, body = part.partition("\n")
+        lines.append(f'.SS "{escaped(title)}"')
+        for item in re.findall(r"^- (.*?)(?=^- |\Z)", body, re.MULTILINE | re.DOTALL):
+            lines += [".IP \\(bu 2", *wrapped(" ".join(item.replace("`", "").split()))]
+    return lines
+
+
 def generated(page: str) -> str:
     """The text of a page with its generated sections made anew.
 
@@ -144,6 +156,7 @@ def generated(page: str) -> str:
         "LOGS OPTIONS": partial(options_of, logs),
         "REPORT OPTIONS": partial(options_of, report),
         "TRANSLATION": translation,
+        "SECURITY": security,
         "EXIT STATUS": exit_status,
     }
     for title, section in sections.items():
