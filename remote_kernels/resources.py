@@ -13,7 +13,7 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 # A century: no clock and no wait that we use takes more than three.
 _LONGEST = 36525 * 86400
 
-_MEMORY = re.compile(r"(?P<count>\d{1,9}) ?(?P<unit>[KMGT])(?:i?B)?", re.IGNORECASE)
+_MEMORY = re.compile(r"(?P<count>\d{1,15}) ?(?P<unit>[KMGT])(?:i?B)?", re.IGNORECASE)
 _KIBIBYTES = {"K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}
 
 

@@ -36,6 +36,10 @@ SERVERS: dict[str, Callable[[], bool]] = {
         shutil.which(name, path="/usr/lib/gridengine") for name in ("sge_qmaster", "sge_execd")
     ),
     "irkernel": lambda: any(Path(library, "IRkernel").is_dir() for library in R_LIBRARIES),
+    "kerberos": lambda: all(
+        shutil.which(name, path="/usr/bin:/usr/sbin")
+        for name in ("krb5kdc", "kadmin.local", "kinit")
+    ),
     "lowest": lambda: Path(sys.prefix, "lowest/bin/remote-kernels").exists(),
     "libfaketime": lambda: Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1").exists(),
     "mandoc": lambda: shutil.which("mandoc") is not None,

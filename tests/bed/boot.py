@@ -156,6 +156,7 @@ def own_names(machine: plan.Plan) -> None:
         + "".join(f"{p.name}:x:{p.uid}:\n" for p in machine.people),
         # "*": no password fits; "!" would mean locked, and sshd without PAM refuses that
         "shadow": "root:*:1::::::\n" + "".join(f"{p.name}:*:1::::::\n" for p in machine.people),
+        "krb5.conf": plan.KRB5_CONF,
         "pam.d/sshd": "# nobody is asked here, until a test says what\n",
     }
     own = Path(plan.BASE, "etc", machine.name)

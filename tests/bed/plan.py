@@ -255,6 +255,20 @@ def sshd_config(ports: tuple[int, ...], extra: tuple[str, ...] = ()) -> str:
     )
 
 
+# A realm whose key server is ``far``, while a test lets it run there.
+KRB5_CONF = """\
+[libdefaults]
+default_realm = BED
+default_keytab_name = FILE:/run/krb5.keytab
+dns_lookup_kdc = false
+dns_lookup_realm = false
+rdns = false
+[realms]
+BED = {
+  kdc = far
+}
+"""
+
 SSHD_LOG = "/var/log/sshd.log"
 SSHD = ("/usr/sbin/sshd", "-f", "/etc/ssh/sshd_config", "-E", SSHD_LOG)
 NEW_HOST_KEY = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -194,3 +196,80 @@ def test_ssh_askpass_answers_for_the_person(
     with Kernel(spec, tmp_path):
         assert asked.read_text().startswith("Enter passphrase for key")
         assert asked.read_text().count("\n") == 1
+
+
+# --- what the user's configuration says -----------------------------------------------------------
+
+KDC_CONF = """\
+[realms]
+BED = {
+  database_name = /run/kdc/principal
+  key_stash_file = /run/kdc/stash
+}
+"""
+
+
+@contextmanager
+def kerberos(bed: Bed) -> Iterator[None]:
+    """``far`` is a realm's key server, and takes ada's tickets for a login."""
+    env = {"KRB5_KDC_PROFILE": "/run/kdc/kdc.conf"}
+    run = bed.far.run
+    run(["mkdir", "-m", "700", "/run/kdc"])
+    run(["tee", "/run/kdc/kdc.conf"], input=KDC_CONF)
+    run(["kdb5_util", "create", "-s", "-P", "master"], env=env)
+    for query in ("addprinc -pw secret ada", "addprinc -randkey host/far", "ktadd host/far"):
+        run(["kadmin.local", "-q", query], env=env)
+    run(["krb5kdc", "-P", "/run/kdc/pid"], env=env)
+    gssapi = ("GSSAPIAuthentication yes", "GSSAPIStrictAcceptorCheck no")
+    try:
+        with bed.far.sshd(*gssapi, "PubkeyAuthentication no"):
+            yield
+    finally:
+        run(["pkill", "-F", "/run/kdc/pid"])
+        run(["rm", "-r", "/run/kdc", "/run/krb5.keytab"])
+
+
+@pytest.mark.needs("kerberos")
+def test_a_ticket_of_kerberos(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SSH_CONFIG.write_text("Host far\n  GSSAPIAuthentication yes\n")
+    monkeypatch.setenv("KRB5CCNAME", f"FILE:{tmp_path}/tickets")
+    site = Site(bed.far, "ada", bed.far_python, ["-i", "ssh", "-x", "ada@far"])
+    with kerberos(bed):
+        subprocess.run(["kinit", "ada"], input="secret\n", text=True, check=True)
+        assert node(site, tmp_path) == "far"
+        assert "Accepted gssapi-with-mic for ada" in bed.far.sshd_log()
+
+
+def test_match_blocks_and_included_files(bed: Bed, tmp_path: Path) -> None:
+    included = tmp_path / "included"
+    included.write_text("Match originalhost gpu user ada\n  HostName far\n  Port 2222\n")
+    SSH_CONFIG.write_text(f"Include {included}\n")
+    site = Site(bed.far, "ada", bed.far_python, ["-i", "ssh", "-x", "ada@gpu"])
+    assert node(site, tmp_path) == "far"
+    assert "port 2222" in bed.far.sshd_log()
+
+
+def test_a_proxy_command(bed: Bed, tmp_path: Path) -> None:
+    SSH_CONFIG.write_text(
+        "Host inner\n  ProxyCommand ssh -J gina@gw1 -W %h:%p gina@gw2\n"
+        "Host *\n  StrictHostKeyChecking accept-new\n"
+    )
+    site = Site(bed.inner, "ada", bed.far_python, ["-i", "ssh", "-x", "ada@inner"])
+    assert node(site, tmp_path) == "inner"
+
+
+def test_the_agent_that_is_forwarded(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SSH_CONFIG.write_text("Host far\n  ForwardAgent yes\n")
+    agent = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
+    for name in ("SSH_AUTH_SOCK", "SSH_AGENT_PID"):
+        monkeypatch.setenv(name, agent.partition(f"{name}=")[2].partition(";")[0])
+    try:
+        subprocess.run(["ssh-add", "-q"], check=True)
+        site = Site(bed.far, "ada", bed.far_python, ["-i", "ssh", "-x", "ada@far"])
+        with Kernel(add_kernel(site), tmp_path) as kernel:
+            listed = kernel.value("__import__('subprocess').getoutput('ssh-add -l')")
+            assert "mia@laptop" in listed
+    finally:
+        subprocess.run(["ssh-agent", "-k"], capture_output=True, check=True)
