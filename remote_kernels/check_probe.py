@@ -68,7 +68,7 @@ def remains(paths: Sequence[str], group: str) -> str:
     """
     text = 'for at in "$@"; do [ -e "$at" ] && echo "rk-found remains $at"; done; '
     if group.isdecimal():
-        text += f"kill -0 -- -{group} 2>/dev/null && echo rk-found remains processes; "
+        text += f"kill -0 -{group} 2>/dev/null && echo rk-found remains processes; "
     return f"{_sh(text + 'true')} sh {shlex.join(paths)}"
 
 

@@ -64,7 +64,13 @@ PIECES = [
     *("-", "--", "--host", "-o", "%h", "%%", "\\'", "${HOME}", "$rk_path", "@@ip@@", "\x1b[A"),
     *("{connection_file}", "{cwd}", "{\\env}", "{{x}}", "{ci[key]}", "{ci[hb_port]}", "9" * 5000),
 ]
-TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join)
+# What matters where it comes first: to argparse, to click, to ssh, and to Jupyter.
+FIRST = ["", "", "-", "--", "-- ", "~", "~/", "="]
+TEXTS = st.builds(
+    str.__add__,
+    st.sampled_from(FIRST),
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join),
+)
 NAMES = TEXTS.map(lambda text: text.replace("/", "")[:60]).filter(
     lambda x: x not in (".", "..", "")
 )
@@ -183,8 +189,8 @@ def typed(draw: st.DrawFn, interface: str) -> dict[str, str]:
     fields = draw(st.lists(st.sampled_from(text_fields(interface)), min_size=1, max_size=3))
     for name in fields:
         quoted = TEXTS | TEXTS.map(shlex.quote) if name.startswith("launch_") else TEXTS
-        hosts = HOSTS | TEXTS if name in ("host", "tunnel_hosts") else quoted
-        values[name] = draw(hosts)
+        hosts = HOSTS | TEXTS | st.sampled_from(["~/x@gw", "-x@gw", "-x", "x@-y"])
+        values[name] = draw(hosts if name in ("host", "tunnel_hosts") else quoted)
     return values
 
 
@@ -255,8 +261,10 @@ def assert_each_is_one_word(options: KernelOptions) -> None:
         assert argv[: len(ours)] == ours
         rest = argv[len(ours) : split]
         assert rest[-2:] == ["-l", way.host.user] or way.host.user is None
-        assert not str(way.host.user).startswith("-")
-        assert "--" not in rest
+        assert "--" not in argv[len(way.program) : split]
+        for host in (way.host, *way.gateways):
+            assert not host.name.startswith("-")
+            assert not str(host.user).startswith("-")
     if issubclass(interface, Scheduler):
         job = interface.job_command(options, "name")
         # One CPU needs no parallel environment.
@@ -264,6 +272,7 @@ def assert_each_is_one_word(options: KernelOptions) -> None:
         for text in texts:
             assert text is None or text in job or any(word.endswith(f"={text}") for word in job)
         own = shlex.split(options.launch_args or "")
+        assert "--" not in own
         assert any(job[at : at + len(own)] == own for at in range(len(job)))
 
 
