@@ -28,6 +28,7 @@ from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.options import KernelOptions, to_argv
 from remote_kernels.private_directory import base_directory
+from remote_kernels.questions import ASKED, ASKING
 from remote_kernels.steps import Step
 from remote_kernels.trace import VARIABLE, TraceReader
 
@@ -324,6 +325,9 @@ class _Look(_Part):
     def on_log(self, at: float, text: str, now: Callable[[str], None]) -> Iterator[Finding]:
         if text.startswith("there is no Python"):
             self._has_python = False
+        elif text in (ASKING, ASKED):
+            # Nothing is to be written over the question.
+            now("" if text == ASKING else "logging in")
         yield from ()
 
     def on_far_side(self, at: float, words: list[str]) -> Iterator[Finding]:

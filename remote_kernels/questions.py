@@ -7,12 +7,14 @@ import shlex
 import shutil
 import sys
 import termios
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from remote_kernels.errors import QuestionError
 
+#: Logged while somebody is asked, and when there is an answer, or none.
+ASKING, ASKED = "ssh asks for something", "ssh has asked"
 #: Seconds that a question waits for its answer; sshd waits no longer (LoginGraceTime).
 PATIENCE = 120.0
 # Where ssh-askpass and its like lie, which are not in the PATH everywhere, and other prompts.
@@ -70,14 +72,22 @@ class Questions:
         elsewhere: somebody has logged in while this login waited for its turn to ask.
     """
 
-    def __init__(self, directory: Path, answerer: Answerer, sockets: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        answerer: Answerer,
+        sockets: str = "",
+        log: Callable[[str], None] = lambda text: None,
+    ) -> None:
         """Prepare.
 
         Args:
             directory: a private one, for the program that ssh runs.
             answerer: of them.
             sockets: pattern for the path of a connection that makes this login needless.
+            log: takes ASKING, and ASKED when that has come to an end.
         """
+        self._log = log
         self.answerer = answerer
         self.asked = self.is_open = self.given_up = self.late = self.elsewhere = False
         self._directory, self._sockets = directory, sockets
@@ -111,6 +121,7 @@ class Questions:
             self._unseen.append(line)
             return False
         self.is_open = word.startswith("ASKS ")
+        self._log(ASKING if self.is_open else ASKED)
         if self.is_open:
             self.asked = True
             self._hand_on(word.removeprefix("ASKS "))
@@ -158,26 +169,28 @@ class Questions:
 
 def _terminal() -> str:
     """The terminal of whoever has started us, if it is there to be typed into; else empty."""
-    if not os.isatty(2):
+    # Jupyter leaves us its standard error, and remote-kernels check its standard input.
+    descriptor = next(filter(os.isatty, (2, 0)), None)
+    if descriptor is None:
         return ""
-    if not termios.tcgetattr(2)[3] & termios.ICANON:
+    if not termios.tcgetattr(descriptor)[3] & termios.ICANON:
         # Another program reads every key, as jupyter console does.
         return ""
     # Jupyter starts us in a session of our own, so that we have no terminal as such.
-    if any(_is_in_front(pid) for pid in (os.getpid(), os.getppid())):
-        return os.ttyname(2)
+    if any(_is_in_front(pid, descriptor) for pid in (os.getpid(), os.getppid())):
+        return os.ttyname(descriptor)
     return ""
 
 
-def _is_in_front(pid: int) -> bool:
+def _is_in_front(pid: int, terminal: int) -> bool:
     """Whether what is typed is for a process, and not for the shell that has it in the background.
 
     See proc(5), "tpgid", and ps(1).
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        group, terminal, front = fields[2], int(fields[4]), fields[5]
-        return group == front and terminal == os.fstat(2).st_rdev
+        group, device, front = fields[2], int(fields[4]), fields[5]
+        return group == front and device == os.fstat(terminal).st_rdev
     except FileNotFoundError:
         import subprocess
 

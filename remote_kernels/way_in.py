@@ -46,7 +46,10 @@ def log_in(
             life.kept_login = kept_login(life.way)
             shared = SharedLogin(life.way, place)
         life.questions = Questions(
-            directory, find_answerer(os.environ), shared.pattern if shared is not None else ""
+            directory,
+            find_answerer(os.environ),
+            shared.pattern if shared is not None else "",
+            life.log,
         )
         write_config(
             life.way,

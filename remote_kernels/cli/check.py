@@ -121,7 +121,15 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
     from rich.console import Console
 
     with Console().status("") as status:
-        yield lambda text: status.update(printable(text))
+
+        def now(text: str) -> None:
+            if text:
+                status.update(printable(text))
+                status.start()
+            else:
+                status.stop()
+
+        yield now
 
 
 def _show(finding: Finding) -> None:

@@ -302,6 +302,19 @@ def logging_in(bed: Bed) -> list[str]:
     return [x.args for x in bed.laptop.processes("mia") if "remote_kernels.askpass" in x.args]
 
 
+def test_a_check_asks_at_its_terminal(bed: Bed, tmp_path: Path) -> None:
+    spec = add_kernel(site(bed))
+    with with_password(bed):
+        person = ours("check", spec)
+        person.sees("remote-kernels: ada@far asks:\r\n.*Password: ")
+        person.types(PASSWORD)
+        shown = person.sees("nothing left behind")
+        assert "far: keyboard-interactive" in shown
+        assert "asks" not in shown
+        assert person.end()[0] == 0
+        assert bed.far.logins() == ["ada"]
+
+
 # --- other questions ----------------------------------------------------------------------------
 
 
