@@ -191,16 +191,16 @@ class _Part:
 
     Attributes:
         failed: a step did not go well.
+        error: that the launcher has ended with, as data; None if there was none.
+        pid: of the launcher.
         copy_path: of the connection file over there.
         group: of the kernel's processes.
     """
 
     def __init__(self, launcher: _Launcher, order: Sequence[Step]) -> None:
-        self._launcher = launcher
+        self._launcher, self.pid = launcher, launcher.process.pid
         self._left = list(order)
         self._last = launcher.began
-        self._stage = ""
-        self._over = False
         self.error: dict[str, Any] | None = None
         self.failed = False
         self.copy_path = self.group = ""
@@ -219,33 +219,32 @@ class _Part:
             else:
                 yield from self.on_log(at, what, now)
 
-    def found(
-        self, step: Step, at: float | None = None, text: str = "", *, ok: bool = True
-    ) -> Iterator[Finding]:
-        """A step that has come to its end."""
+    def found(self, step: Step, at: float | None = None, text: str = "") -> Iterator[Finding]:
+        """A step that went well."""
         if step not in self._left:
             return
         del self._left[: self._left.index(step) + 1]
         seconds = None
         if at is not None:
             seconds, self._last = max(0.0, at - self._last), at
-        self.failed |= not ok
-        yield Finding(step, ok, seconds, text, None if ok else self.error)
+        yield Finding(step, True, seconds, text)
 
     def fail(self) -> Iterator[Finding]:
         """The launcher has ended with an error."""
         assert self.error is not None
-        named = next((x for x in self._left if x.name == self.error["step"]), None)
-        step = named or next((x for x in steps.ALL if x.name == self.error["step"]), self._left[0])
-        self._left.insert(0, step)
-        yield from self.found(step, time.time(), self.error["sentence"], ok=False)
+        step = next((x for x in steps.ALL if x.name == self.error["step"]), steps.CELL)
+        yield self._failed(step)
 
     def crash(self) -> Iterator[Finding]:
         """The launcher has ended without a word that we know."""
         self.error = {"sentence": "the launcher ended unexpectedly", "try": []}
         self.error["said"] = self._launcher.said()[-20:]
-        self._left.insert(0, steps.CELL)
-        yield from self.found(steps.CELL, time.time(), self.error["sentence"], ok=False)
+        yield self._failed(steps.CELL)
+
+    def _failed(self, step: Step) -> Finding:
+        assert self.error is not None
+        self.failed = True
+        return Finding(step, False, time.time() - self._last, self.error["sentence"], self.error)
 
     # What the parts take of a trace.
 
@@ -451,7 +450,7 @@ class _Start(_Part):
                 deadline = time.monotonic() + _ANSWER_PATIENCE
             if deadline is not None and time.monotonic() >= deadline:
                 self.error = _late("the kernel runs, and does not answer", _ANSWER_PATIENCE)
-                yield from self.found(steps.ANSWER, time.time(), self.error["sentence"], ok=False)
+                yield self._failed(steps.ANSWER)
                 return None
             self._client.kernel_info()
             reply = self._reply(0.1)
@@ -479,7 +478,7 @@ class _Start(_Part):
         reply = self._reply(_CELL_PATIENCE, self._client.execute(code, allow_stdin=False))
         if reply is None or (known and reply["content"].get("status") != "ok"):
             self.error = _late("a first cell was not run", _CELL_PATIENCE)
-            yield from self.found(steps.CELL, time.time(), self.error["sentence"], ok=False)
+            yield self._failed(steps.CELL)
         else:
             yield from self.found(steps.CELL, time.time(), code.splitlines()[0])
 
@@ -496,7 +495,7 @@ class _Start(_Part):
                 reply = self._reply(1.0, cell)
         if reply is None:
             self.error = _late("a cell could not be interrupted", _CELL_PATIENCE)
-            yield from self.found(steps.INTERRUPT, time.time(), self.error["sentence"], ok=False)
+            yield self._failed(steps.INTERRUPT)
         else:
             yield from self.found(steps.INTERRUPT, time.time(), "a cell was interrupted")
 
@@ -514,7 +513,7 @@ class _Start(_Part):
             code = self._launcher.process.wait(_END_PATIENCE)
         except subprocess.TimeoutExpired:
             self.error = _late("the kernel was not at its end", _END_PATIENCE)
-            yield from self.found(steps.END, time.time(), self.error["sentence"], ok=False)
+            yield self._failed(steps.END)
             return
         self.reached_end = True
         yield from self.found(steps.END, time.time(), f"the launcher's exit code is {code}")
@@ -559,7 +558,7 @@ def _late(sentence: str, seconds: float) -> dict[str, Any]:
 
 def _remains(options: KernelOptions, start: _Start, directory: Path) -> Finding:
     """Look for what the kernel has left, here and over there."""
-    left = [str(path) for path in base_directory().glob(f"rk-{start._launcher.process.pid}-*")]
+    left = [str(path) for path in base_directory().glob(f"rk-{start.pid}-*")]
     is_job = issubclass(interface_named(options.interface), Scheduler)
     probe = check_probe.remains([start.copy_path], "" if is_job else start.group)
     looks = _to_login_host(options, probe) if is_job else options._replace(kernel_cmd=probe)

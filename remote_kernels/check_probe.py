@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 # One word of a shell, as it stands.
 _FIRST_WORD = re.compile(r"""\s*((?:[^\s'"\\;&|<>()]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+)""")
-_IPYKERNEL = re.compile(r"(.*\S)\s+-m\s+ipykernel(?:_launcher)?\b", re.DOTALL)
+_MODULE = re.compile(r"(.*\S)\s+-m\s+([A-Za-z_]\w*)", re.DOTALL)
 
 _FOUND = re.compile(r"^rk-found (\w+) (.*)$")
 
@@ -19,12 +19,16 @@ _PLACE = (
     'echo "rk-found python $(python3 -V 2>&1 | tail -n 1)"'
 )
 _VERSION = (
-    "import ipykernel, platform; "
-    'print("rk-found command ipykernel", ipykernel.__version__, "of Python", '
-    "platform.python_version())"
+    "import platform, sys; "
+    'name = sys.argv[1].replace("_launcher", ""); '
+    'version = getattr(__import__(name), "__version__", ""); '
+    'print("rk-found command", name, version, "of Python", platform.python_version())'
 )
+# Of programs that are known to end after it.
 _WHERE = (
-    'if at=$(command -v -- "$1"); then echo "rk-found command $at"; '
+    'if at=$(command -v -- "$1"); then version=; case ${at##*/} in '
+    'R|julia|ipython|ipython3|octave) version=$("$1" --version </dev/null 2>&1 | head -n 1) ;; '
+    'esac; echo "rk-found command $at $version"; '
     'else echo "$1: not found"; exit 127; fi; '
 )
 
@@ -39,9 +43,9 @@ def look(kernel_cmd: str | None) -> str:
 
 
 def _version(kernel_cmd: str) -> str:
-    if found := _IPYKERNEL.match(kernel_cmd):
+    if found := _MODULE.match(kernel_cmd):
         # The person's own words, which their shell is to read.
-        return f"{found[1]} -c {shlex.quote(_VERSION)}"
+        return f"{found[1]} -c {shlex.quote(_VERSION)} {found[2]}"
     word = _FIRST_WORD.match(kernel_cmd)
     return f"{_sh(_WHERE)} sh {word[1]}" if word else "true"
 

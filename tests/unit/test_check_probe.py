@@ -68,6 +68,15 @@ def test_a_look_at_another_program(tmp_path: Path, shell: list[str]) -> None:
 
 
 @shells
+def test_the_version_of_another_language(tmp_path: Path, shell: list[str]) -> None:
+    program = tmp_path / "julia"
+    program.write_text('#!/bin/sh\n[ "$1" = --version ] && echo julia version 1.10\n')
+    program.chmod(0o700)
+    _, found, printed = run(shell, check_probe.look("~/julia -i {connection_file}"), tmp_path)
+    assert found.get("command") == f"{program} julia version 1.10", printed
+
+
+@shells
 def test_a_home_is_expanded(tmp_path: Path, shell: list[str]) -> None:
     program = tmp_path / "kernel"
     program.write_text("#!/bin/sh\n")
