@@ -25,6 +25,8 @@ _NO_PROMPT = 5.0
 # line for nothing.
 _TYPE_AGAIN = 10.0
 _SHELL_PATIENCE = 120.0
+# Of what a scheduler knows of a job; in more than that, searching could take long.
+_LONGEST_LOOK = 1 << 14
 
 
 class Allocation:
@@ -159,7 +161,7 @@ class Allocation:
                 # What our own program says is no prompt.
                 if self._type_at is not None:
                     self._type_at = max(self._type_at, self._prompt_by)
-                self._look_back = text
+                self._look_back = text = text[:_LONGEST_LOOK]
                 self._learn(self.interface.read_look(text))
                 self._cancelled = bool(self.job and re.search(self.interface.gone, text))
             case ["DONE", status]:
@@ -183,8 +185,9 @@ class Allocation:
                 self._send(to_receiver(self.program, last=True))
             self.on_node = self.asked
             return self.on_node
+        line = line[:LONGEST_SHOWN]
         if line.strip():
-            self._said.append(line[:LONGEST_SHOWN])
+            self._said.append(line)
         self._learn(self.interface.read_line(line))
         typed_after = self.interface.typed_after
         if self.asked and typed_after and typed_after.search(line):

@@ -37,7 +37,8 @@ from remote_kernels.errors import OptionsError
 from remote_kernels.shell_text import FRESH, LOGIN_SHELL, PROLOGUE
 
 _FIELD = re.compile(r"\{(?:(?:host_)?connection_file|ci\[(\w+)\])\}")
-# What a shell takes as it is, at least in quotes: among the fields is the notebook's path.
+# What a shell takes as it is, at least in quotes. Front ends may write more than the ports into the
+# file, as the notebook's path (jupyter_session).
 _HARMLESS = re.compile(r"[\w@%+=:,./ -]*")
 _SECRET_FIELDS = frozenset({"key", "curve_secretkey"})
 

@@ -17,7 +17,12 @@ from remote_kernels.questions import Questions, find_answerer
 from remote_kernels.refusals import why_refused
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import KeptLogin, place_for_sockets, socket_for
-from remote_kernels.ssh_connection import end_sharing, ssh_setting, stop_sharing
+from remote_kernels.ssh_connection import (
+    end_sharing,
+    shared_connection_pid,
+    ssh_setting,
+    stop_sharing,
+)
 from remote_kernels.way import OPTIONS, Way
 from remote_kernels.way_in import write_config
 
@@ -69,8 +74,9 @@ def log_in(way: Way, seconds: int) -> KeptLogin:
             options=(*OPTIONS, "ControlMaster=yes", "ControlPersist=no"),
         )
         socket = _socket_of(command)
-        # A kernel's own login goes on, but nobody new goes through it.
+        # A kernel's own login goes on, but nobody new goes through it; one that is dead is removed.
         stop_sharing(way.program, socket)
+        socket.unlink(missing_ok=True)
         since = time.time()
         script = _script(way, since + seconds, socket, command)
         session = PipeSession(["/bin/sh", "-c", script], questions)
@@ -99,6 +105,16 @@ def log_out(kept: KeptLogin) -> None:
     if kept.is_open:
         end_sharing(("ssh",), Path(kept.socket))
     kept.note.unlink(missing_ok=True)
+
+
+def stands(kept: KeptLogin) -> bool:
+    """Whether kernels can use a login.
+
+    Args:
+        kept: what was noted of it.
+    """
+    socket = Path(kept.socket)
+    return not kept.has_run_out and kept.is_open and shared_connection_pid(("ssh",), socket) != 0
 
 
 def kept_logins() -> list[KeptLogin]:

@@ -18,7 +18,7 @@ from remote_kernels.interfaces.ssh import Ssh
 from remote_kernels.options import KernelOptions
 from remote_kernels.resources import seconds
 from remote_kernels.shared_login import KeptLogin, at
-from remote_kernels.standing_login import kept_logins, log_in, log_out
+from remote_kernels.standing_login import kept_logins, log_in, log_out, stands
 from remote_kernels.way import Way
 
 _WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
@@ -146,7 +146,7 @@ def _list(logins: list[KeptLogin]) -> None:
 
 
 def _state(kept: KeptLogin) -> str:
-    if kept.has_run_out or not kept.is_open:
+    if not stands(kept):
         return kept.ended()
     left = int(kept.until - time.time()) // 60
     return f"logged in {at(kept.since)}; {left // 60} h {left % 60:02} min left, {at(kept.until)}"
@@ -158,5 +158,5 @@ def _data(kept: KeptLogin) -> dict[str, Any]:
         "gateways": list(kept.gateways),
         "since": kept.since,
         "until": kept.until,
-        "open": kept.is_open and not kept.has_run_out,
+        "open": stands(kept),
     }

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,9 @@ ESCAPES = r"\033]0;owned\007\033[2J\302\23331m over\rwritten"
 
 
 def site(bed: Bed, user: str = "ada", *options: str) -> Site:
-    return Site(bed.far, user, bed.far_python, ["-i", "ssh", "-x", f"{user}@far", *options])
+    # A connection that others may share stays open for a moment.
+    way = ["-i", "ssh", "-x", f"{user}@far", "--no-share"]
+    return Site(bed.far, user, bed.far_python, [*way, *options])
 
 
 def assert_harmless(kernel_or_text: str) -> None:
@@ -276,18 +279,15 @@ TRAPS = "trap '' HUP TERM QUIT; trap 'echo bye' EXIT INT"
         ("bela", ".bashrc", "exec screen", NOT_RUN),
         ("bela", ".bashrc", "exec bash", NO_SHELL),
         ("bela", ".bashrc", "exec zsh", NO_SHELL),
-        ("bela", ".bashrc", "set -e; false", NOT_RUN),
         ("bela", ".bashrc", f"tmux; screen; {TRAPS}; printf 'bela> '", WORKS),
         ("bela", ".bash_profile", "exec tmux", NO_SHELL),
         ("bela", ".bash_profile", "exec screen", NO_SHELL),
-        ("bela", ".bash_profile", "exec bash", NO_SHELL),
         ("bela", ".bash_profile", "exec zsh", NO_SHELL),
         ("bela", ".bash_profile", "set -e; false", NO_SHELL),
         ("bela", ".bash_profile", f"read answer; {TRAPS}; zsh; tmux; printf 'bela> '", WORKS),
         ("dora", ".profile", "exit 1", NO_SHELL),
         ("zoe", ".zshenv", "exit 1", NOT_RUN),
         ("zoe", ".zshenv", "read answer", NOT_RUN),
-        ("zoe", ".zshrc", "exec bash", NO_SHELL),
         ("cora", ".tcshrc", "exit 1", WORKS),  # it ends this file alone
         ("cora", ".tcshrc", "set answer = $<", NOT_RUN),
         ("fred", ".config/fish/config.fish", "exit 1", WORKS),  # likewise
@@ -317,10 +317,9 @@ def test_what_start_up_files_do(
 def lying(bed: Bed, lie: str, directory: Path) -> str:
     """A kernelspec for a far side that lies."""
     command = shlex.join([sys.executable, liar.__file__, lie, str(directory)])
-    return add_kernel(site(bed, "ada", "--no-share", f"--launch-cmd={command}"))
+    return add_kernel(site(bed, "ada", f"--launch-cmd={command}"))
 
 
-DIED = "the kernel ended with status 7 before it could be used"
 BROKEN = "the keeper does not keep to the protocol: "
 NONSENSE = "the far side says what makes no sense: "
 
@@ -328,7 +327,7 @@ NONSENSE = "the far side says what makes no sense: "
 @pytest.mark.parametrize(
     ("lie", "status", "sentence"),
     [
-        *((lie, 26, "the kernel ended with status 7") for lie in [*liar.HARMLESS, "escapes"]),
+        *((lie, 26, "the kernel ended with status 7") for lie in ["harmless", "escapes"]),
         *((lie, 27, BROKEN) for lie in liar.BROKEN),
         *((lie, 27, NONSENSE) for lie in [*liar.WORDS, "KEEPER", "WHATEVER", "GONE"]),
     ],
@@ -459,44 +458,33 @@ def test_a_quota_that_is_exceeded(bed: Bed, tmp_path: Path) -> None:
 # --- its clock ----------------------------------------------------------------------------------
 
 
+def wrong(offset: str) -> list[str]:
+    """The variables of a program whose clock is wrong, by so much from its start to its end."""
+    # With DONT_FAKE_MONOTONIC Python's own waits for a lock would fail (libfaketime 0.9.10).
+    return [f"LD_PRELOAD={FAKETIME}", f"FAKETIME={offset}"]
+
+
 @pytest.mark.needs("libfaketime")
-def test_a_clock_that_is_wrong_and_jumps(bed: Bed, tmp_path: Path) -> None:
-    clock = "/etc/ssh/clock"
-    bed.far.run(["tee", clock], input="+20y\n")
-    environment = {
-        "LD_PRELOAD": FAKETIME,
-        "FAKETIME_TIMESTAMP_FILE": clock,
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DISABLE_SHM": "1",
-        # It goes on, however wrong the other is.
-        "DONT_FAKE_MONOTONIC": "1",
-    }
+@pytest.mark.parametrize("years", [-30, 30])
+def test_a_clock_that_is_wrong_over_there(bed: Bed, tmp_path: Path, years: int) -> None:
     year = "__import__('time').localtime().tm_year"
-    try:
-        with (
-            bed.far.sshd("SetEnv " + " ".join("=".join(pair) for pair in environment.items())),
-            Kernel(add_kernel(site(bed)), tmp_path) as kernel,
-        ):
-            late = kernel.value(year)
-            bed.far.run(["tee", clock], input="-20y\n")
-            wait_until(lambda: kernel.value(year) == late - 40, 10, "the clock to jump")
-            cell = kernel.begin("import time\nwhile True: time.sleep(0.1)")
-            kernel.signal_launcher(signal.SIGINT)
-            assert kernel.reply_to(cell)["ename"] == "KeyboardInterrupt"
-            assert kernel.shut_down() == 0
-    finally:
-        bed.far.run(["rm", clock])
+    with (
+        bed.far.sshd(f"SetEnv {' '.join(wrong(f'{years:+}y'))}"),
+        Kernel(add_kernel(site(bed)), tmp_path) as kernel,
+    ):
+        assert abs(kernel.value(year) - time.localtime().tm_year - years) <= 1
+        cell = kernel.begin("import time\nwhile True: time.sleep(0.1)")
+        kernel.signal_launcher(signal.SIGINT)
+        assert kernel.reply_to(cell)["ename"] == "KeyboardInterrupt"
+        assert kernel.shut_down() == 0
 
 
 @pytest.mark.needs("libfaketime")
-@pytest.mark.parametrize("time", ["-30y", "+30y"])
-def test_a_launcher_whose_clock_is_wrong(
-    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, time: str
-) -> None:
+@pytest.mark.parametrize("offset", ["-30y", "+30y"])
+def test_a_clock_that_is_wrong_on_this_side(bed: Bed, tmp_path: Path, offset: str) -> None:
     spec = add_kernel(site(bed))
     path = Path(KernelSpecManager().get_kernel_spec(spec).resource_dir, "kernel.json")
     data = json.loads(path.read_text())
-    variables = [f"LD_PRELOAD={FAKETIME}", f"FAKETIME={time}", "FAKETIME_DISABLE_SHM=1"]
-    data["argv"] = ["env", *variables, "DONT_FAKE_MONOTONIC=1", *data["argv"]]
+    data["argv"] = ["env", *wrong(offset), *data["argv"]]
     path.write_text(json.dumps(data))
     assert_works(spec, tmp_path)

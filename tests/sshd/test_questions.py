@@ -244,6 +244,21 @@ def test_the_list_of_logins(bed: Bed, tmp_path: Path) -> None:
     assert (status, said) == (1, "There is no login to ada@far.\r\n")
 
 
+def test_a_login_that_was_lost(bed: Bed, tmp_path: Path) -> None:
+    assert ours("login", "ada@far").end()[0] == 0
+    bed.laptop.run(["pkill", "-KILL", "-u", "mia", "-x", "ssh"])
+    said = wait_until(
+        lambda: "was lost" in (text := remote_kernels("login")) and text, 10, "its end"
+    )
+    assert re.search(r"ada@far: the login to ada@far at \d\d:\d\d was lost", said)
+    assert json.loads(remote_kernels("login", "--json"))[0]["open"] is False
+    # What it has left is in nobody's way.
+    assert ours("login", "ada@far").end()[0] == 0
+    with Kernel(add_kernel(site(bed)), tmp_path) as kernel:
+        assert kernel.value("6 * 7") == 42
+    assert bed.far.logins() == ["ada", "ada"]
+
+
 def test_kernels_wait_for_the_next_login(bed: Bed, tmp_path: Path) -> None:
     with with_password(bed):
 

@@ -388,7 +388,7 @@ def test_a_configuration_of_any_name_is_read_or_refused(tmp_path: Path, name: st
 
 
 def info(session: str) -> dict[str, Any]:
-    """A connection file's content; the last is the notebook's path, as Jupyter has it."""
+    """A connection file's content; front ends may write more than is needed into it."""
     ports = {name: number for number, name in enumerate(PORT_NAMES, start=41001)}
     return {**ports, "ip": "127.0.0.1", "transport": "tcp", "key": "x", "jupyter_session": session}
 
@@ -565,7 +565,7 @@ def test_what_a_scheduler_is_asked_for(
 @HOSTILE
 @examples(path=TEXTS)
 @example(path="$(touch canary)")
-def test_a_notebooks_path_is_no_part_of_a_command(path: str) -> None:
+def test_a_text_of_the_connection_file_is_no_part_of_a_command(path: str) -> None:
     kernel_cmd, file = "kernel {ci[jupyter_session]}", {"jupyter_session": path}
     if sentence := refusal(lambda: kernel_command_parts(kernel_cmd, file)):
         assert repr(path) in sentence
