@@ -54,7 +54,9 @@ def wrapped(text: str) -> list[str]:
 
 
 def _option(option: click.Option) -> list[str]:
-    flags = [f"\\fB{escaped(flag)}\\fR" for flag in sorted(option.opts, key=len)]
+    # click keeps the help's flags from whoever has asked for them first.
+    own = ["-h", "--help"] if option.name == "help" else sorted(option.opts, key=len)
+    flags = [f"\\fB{escaped(flag)}\\fR" for flag in own]
     flags += [f"\\fB{escaped(flag)}\\fR" for flag in option.secondary_opts]
     head = ", ".join(flags)
     if option.metavar and not option.is_flag:
@@ -76,7 +78,7 @@ def options() -> list[str]:
 
 def options_of(command: click.Command, *others: str) -> list[str]:
     """The options of a command without headings, but for those of other pages."""
-    ctx = click.Context(command, info_name=command.name, help_option_names=["-h", "--help"])
+    ctx = click.Context(command, info_name=command.name)
     params = command.get_params(ctx)
     own = [x for x in params if isinstance(x, click.Option) and x.name not in others]
     return [line for option in own for line in _option(option)]
