@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _READ = 1 << 16
 # What is taken from the streams for one write: what comes meanwhile and is urgent waits for it.
 _WRITE = 1 << 18
+# In milliseconds.
+_LONGEST_WAIT = 1 << 30
 # writev(2) takes no more buffers at once (IOV_MAX is 1024 on Linux and macOS).
 _BUFFERS = 1000
 
@@ -114,8 +116,9 @@ class Loop:
             heappop(self._timers)
         if not self._timers:
             return None
-        # Rounded up: before its time nothing is called.
-        return max(0, int((self._timers[0][0] - time.monotonic()) * 1000) + 1)
+        # Rounded up: before its time nothing is called. poll(2) takes no more than 24 days.
+        wait = int((self._timers[0][0] - time.monotonic()) * 1000) + 1
+        return min(max(0, wait), _LONGEST_WAIT)
 
 
 class ChannelLine:

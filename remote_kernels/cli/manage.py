@@ -102,6 +102,8 @@ def _place(values: dict[str, Any]) -> Path | None:
         return kernelspecs.system_directory()
     if values["sys_prefix"]:
         return kernelspecs.prefix_directory(sys.prefix)
+    if values["prefix"] == "":
+        raise click.UsageError("--prefix needs a directory.")
     if values["prefix"]:
         return kernelspecs.prefix_directory(values["prefix"])
     return None

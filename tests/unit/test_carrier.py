@@ -24,3 +24,16 @@ def test_a_line_that_takes_nothing_any_more_wakes_whom_it_concerns() -> None:
     line.close()
     for descriptor in (ours, to_us, to_nobody):
         os.close(descriptor)
+
+
+def test_a_time_that_is_far_away() -> None:
+    loop = Loop()
+    called: list[str] = []
+    loop.after(100 * 365 * 86400.0, lambda: called.append("late"))
+    reads, writes = os.pipe()
+    loop.watch(reads, lambda: called.append(os.read(reads, 1).decode()))
+    os.write(writes, b"x")
+    loop.turn()
+    assert called == ["x"]
+    os.close(reads)
+    os.close(writes)

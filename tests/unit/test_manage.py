@@ -729,3 +729,11 @@ def test_the_old_command_name(tmp_path: Path) -> None:
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     said = subprocess.run([link], capture_output=True, text=True, env={**os.environ, "PATH": path})
     assert said.stdout == "beside|"
+
+
+def test_a_prefix_that_is_empty_is_refused(manage: Run, kernels: Path) -> None:
+    words = ["--add", "-i", "local", "-n", "x", "-k", "x", "--prefix", ""]
+    done = manage(*words)
+    assert done.returncode == 2
+    assert "--prefix needs a directory" in done.stderr
+    assert not kernels.exists()
