@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import termios
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -93,7 +94,8 @@ class Questions:
         self._directory, self._sockets = directory, sockets
         # Lines of this program among those of ssh begin so. No server can know it.
         self._mark = f"@rk-ask-{os.urandom(8).hex()} "
-        self._unseen: list[str] = []
+        # As much as can be read beside a question.
+        self._unseen: deque[str] = deque(maxlen=50)
 
     def environment(self) -> dict[str, str]:
         """The environment of the ssh."""
@@ -146,7 +148,7 @@ class Questions:
         """What ssh has said belongs to its question: the rest of a menu, or "please try again"."""
         from remote_kernels.kernel_log import printable
 
-        text = "".join(f"{printable(line)}\n" for line in self._unseen[-50:] if line.strip())
+        text = "".join(f"{printable(line)}\n" for line in self._unseen if line.strip())
         self._unseen.clear()
         part = self._directory / f"said-{number}.part"
         part.write_text(text, "utf-8", "replace")

@@ -13,7 +13,7 @@ from remote_kernels.options import KernelOptions
 from remote_kernels.resources import memory
 from remote_kernels.shell_text import receiver_command
 
-_FIELDS = re.compile(r"(\d+)\|(\w+)\|([^|]*)\|([^|]*)\|([^|]*)\|")
+_FIELDS = re.compile(r"(?<!\d)(\d+)\|(\w+)\|([^|]*)\|([^|]*)\|([^|]*)\|")
 # Most of what can never be met LSF refuses at once.
 _NEVER = re.compile(r"no suitable hosts for the job|never satisfied|exceeds (?!quota)")
 # bjobs(1) says why a job was ended as in "TERM_OWNER: job killed by owner".

@@ -23,7 +23,7 @@ _SQUEUE = (
 )
 # qstat folds a long line with a tab, in the middle of a word.
 _FOLD = " \t"
-_ATTRIBUTE = re.compile(r" {4,}([A-Za-z_][\w.]*) = ")
+_ATTRIBUTE = re.compile(r"(?<! ) {4,}([A-Za-z_][\w.]*) = ")
 # The latter are reasons of squeue(1).
 _NEVER = re.compile(r"Can Never Run|(Partition(Config|TimeLimit|NodeLimit)|BadConstraints)$")
 

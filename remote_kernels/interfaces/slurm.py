@@ -18,7 +18,7 @@ _NEVER = re.compile(
     r"Partition(Config|TimeLimit|NodeLimit)|BadConstraints|Invalid\w+|\w+NotAllowed|"
     r"(Assoc|QOS)Max\w*Per(Job|Node)(Limit)?|QOSMin\w+"
 )
-_FIELDS = re.compile(r"(\d+)\|([A-Z_]+)\|([^|]*)\|([^|]*)\|(\S*)")
+_FIELDS = re.compile(r"(?<!\d)(\d+)\|([A-Z_]+)\|([^|]*)\|([^|]*)\|(\S*)")
 
 _ENDINGS = {
     "CANCELLED": "was cancelled",
