@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pexpect
 import pytest
 
 from bed import Bed
-from frontend import IPYKERNEL, Site, add_kernel, failing, remote_kernels
+from frontend import IPYKERNEL, Kernel, Site, add_kernel, failing, remote_kernels
 
 
 def checked(*words: str) -> tuple[int, str]:
@@ -333,3 +334,18 @@ def test_logs_and_a_report(bed: Bed, site: Site, tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         remote_kernels("report", spec, "--output", str(report))
     assert report.read_text() == text
+
+
+def test_logs_are_followed_from_one_start_to_the_next(bed: Bed, site: Site, tmp_path: Path) -> None:
+    spec = add_kernel(site)
+    words = ["-m", "remote_kernels", "logs", "--follow", spec]
+    reader: Any = pexpect.spawn(sys.executable, words, encoding="utf-8", timeout=30)
+    for _ in range(2):
+        with Kernel(spec, tmp_path) as kernel:
+            reader.expect("far side: UP")
+            kernel.shut_down()
+        reader.expect("far side: EXIT 0")
+    reader.sendcontrol("c")
+    reader.expect(pexpect.EOF)
+    reader.close()
+    assert reader.exitstatus == 0
