@@ -55,7 +55,7 @@ def wrapped(text: str) -> list[str]:
 
 def _option(option: click.Option) -> list[str]:
     # click keeps the help's flags from whoever has asked for them first.
-    own = ["-h", "--help"] if option.name == "help" else sorted(option.opts, key=len)
+    own = ["-h", "--help"] if "--help" in option.opts else sorted(option.opts, key=len)
     flags = [f"\\fB{escaped(flag)}\\fR" for flag in own]
     flags += [f"\\fB{escaped(flag)}\\fR" for flag in option.secondary_opts]
     head = ", ".join(flags)

@@ -21,7 +21,7 @@ HELD = {
         "sshd/test_trust.py::test_what_is_written_while_a_kernel_runs",
     ],
     "Without Python over there": ["sshd/test_no_python.py"],
-    "With a scheduler": ["cluster/test_contract.py", "cluster/test_ends.py"],
+    "With a scheduler": ["cluster/test_slurm.py", "cluster/test_ends.py"],
     "A launcher that is killed takes": ["sshd/test_resume.py"],
     "`remote-kernels login` leaves": ["sshd/test_trust.py::test_what_a_login_leaves_behind"],
     "On this machine the launcher listens": ["sshd/test_trust.py::test_what_is_opened"],
