@@ -40,7 +40,8 @@ for pid in $(ps -o pid= -U "$1"); do
     ! grep -qa ipykernel_launcher.-f /proc/$pid/cmdline || continue
     pss=$(sed -n 's/^Pss: *\\([0-9]*\\).*/\\1/p' /proc/$pid/smaps_rollup)
     read -r cpu rest </proc/$pid/schedstat
-    echo $pss $cpu
+    # A process that has ended takes none.
+    [ -z "$pss" ] || echo $pss $cpu
 done
 """
 MANY = 10
