@@ -28,7 +28,7 @@ from remote_kernels.life import LONGEST_SHOWN, Life, nonsense
 from remote_kernels.lines import LONGEST_LINE, Lines
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
-from remote_kernels.shared_login import SharedLogin
+from remote_kernels.shared_login import SharedLogin, place_for_sockets
 from remote_kernels.way_back import WayBack
 from remote_kernels.way_in import kept_login, log_in
 
@@ -586,7 +586,7 @@ class KeptChannel:
         if self._way_back is None or not self._way_back.was_refused:
             return
         assert self.life.way is not None
-        kept = kept_login(self.life.way)
+        kept = kept_login(self.life.way, place_for_sockets())
         if kept is not None and kept.is_open and kept.since > since:
             self._way_back.hope()
         else:

@@ -192,6 +192,22 @@ def find(directories: Iterable[Path]) -> list[KernelSpec]:
     return [spec for _, directory in sorted(first.items()) if (spec := _read(directory))]
 
 
+def named(names: Iterable[str]) -> list[KernelSpec]:
+    """Kernelspecs by their names, wherever Jupyter looks for them.
+
+    Raises:
+        KernelSpecError: there is no kernel of a name.
+    """
+    names = list(names)
+    specs = {spec.name: spec for spec in find(search_directories())}
+    if unknown := [name for name in names if name.lower() not in specs]:
+        raise KernelSpecError(
+            f"there is no kernel {', '.join(unknown)}",
+            advice="'remote-kernels manage' lists those that there are",
+        )
+    return [specs[name.lower()] for name in names]
+
+
 def _document(options: KernelOptions, shown: str, old: dict[str, Any]) -> dict[str, Any]:
     """kernel.json for these options, with what people added to the old one by hand."""
     document = dict(old)

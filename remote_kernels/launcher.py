@@ -53,9 +53,10 @@ def _standing_refusal(life: Life) -> tuple[int, str] | None:
     standing = LastRefusal(life.connection.path).standing()
     if standing is None or life.way is None:
         return None
+    from remote_kernels.shared_login import place_for_sockets
     from remote_kernels.way_in import kept_login
 
-    kept = kept_login(life.way)
+    kept = kept_login(life.way, place_for_sockets())
     return None if kept is not None and kept.is_open else standing
 
 

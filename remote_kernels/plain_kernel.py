@@ -24,6 +24,7 @@ from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.questions import Questions, find_answerer
 from remote_kernels.remote_script import Script
 from remote_kernels.session import AdoptedSession, Session
+from remote_kernels.shared_login import place_for_sockets
 from remote_kernels.shell_text import QUIT, READY, as_line, bootstrap, receiver_command, to_receiver
 from remote_kernels.surroundings import working_directory
 from remote_kernels.wakeups import Wakeups
@@ -181,7 +182,7 @@ class PlainKernel:
     def _write_ssh_config(self, way: Way) -> None:
         socket = f"{self._place.path}/%C"
         if not self.life.options.no_share:
-            self.life.kept_login = kept = kept_login(way)
+            self.life.kept_login = kept = kept_login(way, place_for_sockets())
             if kept is not None and kept.is_open:
                 socket = kept.socket
         self.life.questions = Questions(self._place.path, find_answerer(os.environ))

@@ -17,6 +17,7 @@ from remote_kernels.interfaces import interface_named
 from remote_kernels.kernel_log import KERNEL_LINE, identity, log_directory, printable
 from remote_kernels.kernelspecs import KernelSpec
 from remote_kernels.options import KernelOptions
+from remote_kernels.ssh_connection import ssh_settings
 
 _PACKAGES = ("jupyter_client", "jupyter_core", "pexpect", "ptyprocess", "click", "platformdirs")
 # What stands behind names like these is nobody's business.
@@ -121,9 +122,8 @@ def _ssh_settings(options: KernelOptions) -> Iterator[str]:
         yield "none: it begins on this machine"
         return
     users = [] if way.users_config is None else ["-F", way.users_config]
-    command = [*way.program, *users, *way.args, "-G", *way.destination]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = ssh_settings([*way.program, *users, *way.args, *way.destination])
     except (OSError, subprocess.TimeoutExpired) as error:
         yield f"cannot be asked for: {error}"
         return

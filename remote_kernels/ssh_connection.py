@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from remote_kernels.errors import ForwardError
 
@@ -106,27 +107,17 @@ def shared_connection_pid(program: Sequence[str], socket: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def stop_sharing(program: Sequence[str], socket: Path) -> None:
-    """Let a shared connection take nobody new; who uses it goes on.
+def end_sharing(program: Sequence[str], socket: Path, what: Literal["stop", "exit"]) -> None:
+    """Let a shared connection take nobody new.
 
     Args:
         program: the ssh program.
         socket: of the connection.
+        what: who uses it goes on ("stop"), or ends with it ("exit").
     """
     # One that does not answer is of no use to anybody.
     with suppress(subprocess.TimeoutExpired):
-        _control(program, socket, "stop")
-
-
-def end_sharing(program: Sequence[str], socket: Path) -> None:
-    """End a shared connection, and what goes over it.
-
-    Args:
-        program: the ssh program.
-        socket: of the connection.
-    """
-    with suppress(subprocess.TimeoutExpired):
-        _control(program, socket, "exit")
+        _control(program, socket, what)
 
 
 def ssh_setting(session_command: Sequence[str], keyword: str) -> str:
@@ -136,10 +127,8 @@ def ssh_setting(session_command: Sequence[str], keyword: str) -> str:
         session_command: argv of an ssh, with "--" before the host.
         keyword: of ssh_config(5), in lower case.
     """
-    # The program may have one of its own, as env has.
-    split = len(session_command) - 1 - list(session_command)[::-1].index("--")
     try:
-        done = _run([*session_command[:split], "-G", *session_command[split:]])
+        done = ssh_settings(session_command)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     for line in done.stdout.splitlines():
@@ -149,12 +138,41 @@ def ssh_setting(session_command: Sequence[str], keyword: str) -> str:
     return ""
 
 
+def ssh_settings(session_command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """What ssh's configuration says, as ``ssh -G`` prints it: a keyword and its value in each line.
+
+    Args:
+        session_command: argv of an ssh, with "--" before the host.
+
+    Raises:
+        OSError: there is no such program.
+        subprocess.TimeoutExpired: it does not end.
+    """
+    # The program may have one of its own, as env has.
+    split = len(session_command) - 1 - list(session_command)[::-1].index("--")
+    return _run([*session_command[:split], "-G", *session_command[split:]])
+
+
+def control_command(program: Sequence[str], socket: Path, what: str) -> list[str]:
+    """Argv that asks an ssh which has logged in for something; forwards may follow.
+
+    Args:
+        program: the ssh program.
+        socket: of the ssh that has logged in (its ControlPath).
+        what: of ssh(1)'s -O.
+    """
+    # Without a configuration file: forwards that are configured there are not ours.
+    return [*program, "-F", "none", "-S", str(socket), "-O", what]
+
+
+# Behind all options; ssh wants a host, and asks nobody for it.
+NO_HOST = ("--", "kernel")
+
+
 def _control(
     program: Sequence[str], socket: Path, what: str, forwards: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    # Without a configuration file: forwards that are configured there are not ours.
-    command = [*program, "-F", "none", "-S", str(socket), "-O", what]
-    return _run([*command, *forwards, "--", "kernel"])
+    return _run([*control_command(program, socket, what), *forwards, *NO_HOST])
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:

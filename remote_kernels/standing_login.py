@@ -18,10 +18,11 @@ from remote_kernels.refusals import why_refused
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import KeptLogin, place_for_sockets, socket_for
 from remote_kernels.ssh_connection import (
+    NO_HOST,
+    control_command,
     end_sharing,
     shared_connection_pid,
     ssh_setting,
-    stop_sharing,
 )
 from remote_kernels.way import OPTIONS, Way
 from remote_kernels.way_in import write_config
@@ -75,7 +76,7 @@ def log_in(way: Way, seconds: int) -> KeptLogin:
         )
         socket = _socket_of(command)
         # A kernel's own login goes on, but nobody new goes through it; one that is dead is removed.
-        stop_sharing(way.program, socket)
+        end_sharing(way.program, socket, "stop")
         socket.unlink(missing_ok=True)
         since = time.time()
         script = _script(way, since + seconds, socket, command)
@@ -103,7 +104,7 @@ def log_out(kept: KeptLogin) -> None:
         kept: what was noted of it.
     """
     if kept.is_open:
-        end_sharing(("ssh",), Path(kept.socket))
+        end_sharing(("ssh",), Path(kept.socket), "exit")
     kept.note.unlink(missing_ok=True)
 
 
@@ -134,7 +135,7 @@ def _socket_of(command: Sequence[str]) -> Path:
 
 
 def _script(way: Way, until: float, socket: Path, command: Sequence[str]) -> str:
-    stop = [*way.program, "-F", "none", "-S", str(socket), "-O", "stop", "--", "kernel"]
+    stop = [*control_command(way.program, socket, "stop"), *NO_HOST]
     return _SCRIPT.format(until=int(until), stop=shlex.join(stop), ssh=shlex.join(command))
 
 

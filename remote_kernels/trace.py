@@ -40,6 +40,19 @@ class Trace:
         self._file.write(line + "\n")
 
 
+def whole_lines(path: Path, position: int) -> bytes:
+    """What stands in a file behind a position, up to the end of the last line that is whole.
+
+    Args:
+        path: of a file that somebody writes to.
+        position: in bytes.
+    """
+    with path.open("rb") as file:
+        file.seek(position)
+        data = file.read()
+    return data[: data.rfind(b"\n") + 1]
+
+
 class TraceReader:
     """The lines of a trace that have come since they were read last."""
 
@@ -49,11 +62,8 @@ class TraceReader:
     def read(self) -> list[tuple[float, str, object]]:
         """Each line's time, kind and content."""
         try:
-            with self._path.open("rb") as file:
-                file.seek(self._position)
-                data = file.read()
+            whole = whole_lines(self._path, self._position)
         except FileNotFoundError:
             return []
-        whole = data[: data.rfind(b"\n") + 1]
         self._position += len(whole)
         return [(at, kind, what) for at, kind, what in map(json.loads, whole.splitlines())]

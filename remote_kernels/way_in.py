@@ -43,7 +43,7 @@ def log_in(
     alone = alone or life.options.no_share
     if life.way is not None:
         if not alone and (place := place_for_sockets()) is not None:
-            life.kept_login = kept_login(life.way)
+            life.kept_login = kept_login(life.way, place)
             shared = SharedLogin(life.way, place)
         life.questions = Questions(
             directory,
@@ -78,19 +78,19 @@ def traced(life: Life, argv: list[str]) -> list[str]:
     return argv
 
 
-def kept_login(way: Way) -> KeptLogin | None:
+def kept_login(way: Way, place: Path | None) -> KeptLogin | None:
     """What ``remote-kernels login`` has kept for a way; one whose time is over is used no more.
 
     Args:
         way: to the host.
+        place: for sockets; see :func:`~remote_kernels.shared_login.place_for_sockets`.
     """
-    place = place_for_sockets()
     kept = KeptLogin.read(way, place) if place is not None else None
     if kept is not None and kept.has_run_out and kept.is_open:
         # This machine has slept: else it would have ended by itself.
-        from remote_kernels.ssh_connection import stop_sharing
+        from remote_kernels.ssh_connection import end_sharing
 
-        stop_sharing(way.program, Path(kept.socket))
+        end_sharing(way.program, Path(kept.socket), "stop")
     return kept
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pexpect
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
@@ -50,6 +51,53 @@ def remote_kernels(*args: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def checked(*words: str) -> dict[str, Any]:
+    """What ``check`` says of one kernel, for programs."""
+    done = subprocess.run(
+        [sys.executable, "-m", "remote_kernels", "check", "--json", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    (found,) = json.loads(done.stdout)
+    assert found["ok"] == (done.returncode == 0), done.stderr
+    return dict(found)
+
+
+class Person:
+    """Somebody at a terminal, in which a command of theirs runs."""
+
+    def __init__(self, *command: str) -> None:
+        self._child: Any = pexpect.spawn(
+            command[0], list(command[1:]), encoding="utf-8", timeout=20, dimensions=(40, 200)
+        )
+
+    def sees(self, pattern: str) -> str:
+        """Wait for a text; what came before it, and itself."""
+        self._child.expect(pattern)
+        return str(self._child.before + self._child.after)
+
+    def types(self, text: str) -> None:
+        """Type a line."""
+        self._child.sendline(text)
+
+    def presses(self, key: str) -> None:
+        """Press a key together with Ctrl."""
+        self._child.sendcontrol(key)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the command's end: its exit code, and what was last on the screen."""
+        self._child.expect(pexpect.EOF)
+        self._child.close()
+        return self._child.exitstatus, str(self._child.before)
+
+
+def ours(*words: str) -> Person:
+    """A person who runs the command."""
+    return Person(sys.executable, "-m", "remote_kernels", *words)
 
 
 def add_kernel(site: Site, *options: str, name: str = "Test", kernel_cmd: str | None = None) -> str:

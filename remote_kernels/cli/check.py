@@ -12,7 +12,6 @@ from remote_kernels import kernelspecs
 from remote_kernels.check import Finding, as_data, check
 from remote_kernels.cli import render
 from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kernel_params
-from remote_kernels.errors import KernelSpecError
 from remote_kernels.interfaces import interface_named
 from remote_kernels.kernel_log import printable
 from remote_kernels.options import KernelOptions
@@ -75,15 +74,11 @@ def command(ctx: click.Context, /, names: tuple[str, ...], **values: Any) -> Non
 
 def _kernels(names: tuple[str, ...]) -> list[tuple[str, KernelOptions, str]]:
     """The kernels of these names: name, options, and the program that Jupyter would start."""
-    specs = {spec.name: spec for spec in kernelspecs.find(kernelspecs.search_directories())}
-    unknown = [name for name in names if name.lower() not in specs]
-    if unknown:
-        raise KernelSpecError(
-            f"there is no kernel {', '.join(unknown)}",
-            advice="'remote-kernels manage' lists those that there are",
-        )
-    found = [(name, specs[name.lower()]) for name in names]
-    return [(name, spec.options, str(spec.document["argv"][0])) for name, spec in found]
+    specs = kernelspecs.named(names)
+    return [
+        (name, spec.options, str(spec.document["argv"][0]))
+        for name, spec in zip(names, specs, strict=True)
+    ]
 
 
 def _described(given: dict[str, Any]) -> KernelOptions:

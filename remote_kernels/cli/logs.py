@@ -10,10 +10,10 @@ import click
 
 from remote_kernels import kernelspecs
 from remote_kernels.cli import render
-from remote_kernels.errors import KernelSpecError, RemoteKernelsError
-from remote_kernels.kernelspecs import KernelSpec
+from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.report import logs_of, redacted
 from remote_kernels.report import report as lines_of_report
+from remote_kernels.trace import whole_lines
 
 _LOOK_AGAIN = 0.2
 
@@ -26,7 +26,8 @@ def logs(name: str, follow: bool) -> None:
 
     With --follow, a kernel that is started meanwhile is followed, too.
     """
-    options = _spec(name).options
+    (spec,) = kernelspecs.named([name])
+    options = spec.options
     if not logs_of(options) and not follow:
         raise RemoteKernelsError(f"there is no log of {name} yet", advice="start the kernel once")
     shown, position = None, 0
@@ -47,10 +48,7 @@ def logs(name: str, follow: bool) -> None:
 
 def _show(path: Path, position: int) -> int:
     """Show the whole lines behind a position; the position behind these."""
-    with path.open("rb") as file:
-        file.seek(position)
-        data = file.read()
-    whole = data[: data.rfind(b"\n") + 1]
+    whole = whole_lines(path, position)
     if whole:
         click.echo(redacted(whole.decode("utf-8", "replace")), nl=False)
     return position + len(whole)
@@ -71,7 +69,7 @@ def report(name: str, output: str | None) -> None:
     Versions, the kernelspec, what ssh's configuration says of the host, and the newest log: without
     what looks like a secret. A file that exists is left alone.
     """
-    spec = _spec(name)
+    (spec,) = kernelspecs.named([name])
     path = output or f"remote-kernels-report-{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}.txt"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -80,12 +78,3 @@ def report(name: str, output: str | None) -> None:
     with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
         file.writelines(f"{line}\n" for line in lines_of_report(spec))
     render.say(f"Wrote {path}. Look through it before you send it: it names hosts and paths.")
-
-
-def _spec(name: str) -> KernelSpec:
-    for spec in kernelspecs.find(kernelspecs.search_directories()):
-        if spec.name == name.lower():
-            return spec
-    raise KernelSpecError(
-        f"there is no kernel {name}", advice="'remote-kernels manage' lists those that there are"
-    )

@@ -194,6 +194,15 @@ class Machine:
         with self.sshd(*settings, *asks):
             yield
 
+    @contextlib.contextmanager
+    def wanting_password(
+        self, user: str, password: str, *settings: str, expired: bool = False
+    ) -> Iterator[None]:
+        """Run sshd so that it takes no key, and asks for passwords, of which this is one."""
+        self.set_password(user, password, expired=expired)
+        with self.asking(*plan.BY_PASSWORD, settings=settings):
+            yield
+
     def set_password(self, user: str, password: str, *, expired: bool = False) -> None:
         """Give an account a password, until the test's end."""
         hashed = self.run(["openssl", "passwd", "-6", "-stdin"], input=password).stdout.strip()

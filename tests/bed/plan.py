@@ -269,6 +269,9 @@ BED = {
 }
 """
 
+# A stack of PAM that wants a password, and does not make who has a wrong one wait.
+BY_PASSWORD = ("auth required pam_unix.so nodelay", "account required pam_unix.so")
+
 SSHD_LOG = "/var/log/sshd.log"
 SSHD = ("/usr/sbin/sshd", "-f", "/etc/ssh/sshd_config", "-E", SSHD_LOG)
 NEW_HOST_KEY = (

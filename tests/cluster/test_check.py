@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from typing import Any
-
 import pytest
 
 from bed import Bed
-from frontend import Site, add_kernel
-
-
-def checked(*words: str) -> dict[str, Any]:
-    """What a check of one kernel says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "remote_kernels", "check", "--json", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    (found,) = json.loads(done.stdout)
-    assert found["ok"] == (done.returncode == 0), done.stderr
-    return dict(found)
+from frontend import Site, add_kernel, checked
 
 
 def kernel(bed: Bed, interface: str, *options: str) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
 
-import pexpect
 import pytest
 
 from bed import Bed
-from frontend import Kernel, Site, add_kernel, failing, remote_kernels
+from frontend import Kernel, Site, add_kernel, failing, ours, remote_kernels
 
 PASSWORD = "correct horse"
 
@@ -20,19 +17,16 @@ def test_kernels_in_jobs_ask_nothing_after_a_login(bed: Bed, tmp_path: Path) -> 
     way = ["--tunnel-hosts", "gina@gw1", "ada@login"]
     site = Site(bed.n1, "ada", bed.far_python, ["-i", "slurm", *way])
     kept, forwarded = add_kernel(site), add_kernel(site, "--channel=forward", name="Forwarded")
-    bed.login.set_password("ada", PASSWORD)
-    with bed.login.asking("auth required pam_unix.so nodelay", "account required pam_unix.so"):
+    with bed.login.wanting_password("ada", PASSWORD):
         status, stderr = failing(kept, tmp_path)
         assert status == 50
         line = "remote-kernels login ada@login --tunnel-hosts gina@gw1"
         assert f"in a terminal: {line}\n" in stderr
-        words = ["-m", *line.replace("remote-kernels", "remote_kernels").split()]
-        person: Any = pexpect.spawn(sys.executable, words, encoding="utf-8", timeout=20)
-        person.expect("remote-kernels: ada@login asks:\r\n.*Password: ")
-        person.sendline(PASSWORD)
-        person.expect("Logged in")
-        person.expect(pexpect.EOF)
-        person.close()
+        person = ours(*line.split()[1:])
+        person.sees("remote-kernels: ada@login asks:\r\n.*Password: ")
+        person.types(PASSWORD)
+        person.sees("Logged in")
+        person.end()
         try:
             for spec in (kept, forwarded):
                 with Kernel(spec, tmp_path) as kernel:

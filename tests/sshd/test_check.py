@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,10 +13,10 @@ import pexpect
 import pytest
 
 from bed import Bed
-from frontend import IPYKERNEL, Kernel, Site, add_kernel, failing, remote_kernels
+from frontend import IPYKERNEL, Kernel, Site, add_kernel, checked, failing, remote_kernels
 
 
-def checked(*words: str) -> tuple[int, str]:
+def seen(*words: str) -> tuple[int, str]:
     """Exit code and output of a check."""
     done = subprocess.run(
         [sys.executable, "-m", "remote_kernels", "check", *words],
@@ -30,27 +29,13 @@ def checked(*words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def data(*words: str) -> dict[str, Any]:
-    """What a check of one kernel says for programs."""
-    done = subprocess.run(
-        [sys.executable, "-m", "remote_kernels", "check", "--json", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    (found,) = json.loads(done.stdout)
-    assert found["ok"] == (done.returncode == 0), done.stderr
-    return dict(found)
-
-
 def steps_of(found: dict[str, Any]) -> dict[str, str]:
     return {step["step"]: step["found"] for step in found["steps"]}
 
 
 def test_a_kernel_that_is_well(bed: Bed, site: Site) -> None:
     spec = add_kernel(site, "--remote-precmd=export A=b")
-    found = data(spec)
+    found = checked(spec)
     assert found["ok"], found
     steps = steps_of(found)
     assert list(steps) == [
@@ -69,7 +54,7 @@ def test_a_kernel_that_is_well(bed: Bed, site: Site) -> None:
 
 def test_what_a_person_sees(bed: Bed, site: Site) -> None:
     spec = add_kernel(site)
-    status, said = checked(spec, "--fast")
+    status, said = seen(spec, "--fast")
     assert status == 0
     assert f"{spec}:\n✓ ssh configuration" in said
     assert "✓ kernel command" in said
@@ -81,14 +66,14 @@ def test_what_a_person_sees(bed: Bed, site: Site) -> None:
 
 def test_a_way_behind_gateways(bed: Bed) -> None:
     options = ["--host", "ada@inner", "--tunnel-hosts", "gina@gw1", "gina@gw2"]
-    steps = steps_of(data("--interface", "ssh", *options))
+    steps = steps_of(checked("--interface", "ssh", *options))
     assert [name in steps["login"] for name in ("gw1", "gw2", "inner")] == [True] * 3
     assert "command" not in steps
 
 
 def test_noise_is_told_and_does_no_harm(bed: Bed) -> None:
     here = Site(bed.far, "nora", bed.far_python, ["-i", "ssh", "-x", "nora@far"])
-    found = data(add_kernel(here))
+    found = checked(add_kernel(here))
     assert found["ok"], found
     assert "print" in steps_of(found)["shell"]
     assert "quota 93%" in steps_of(found)["shell"]
@@ -140,16 +125,13 @@ def set_up_anew(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def with_password(bed: Bed) -> Iterator[None]:
-    bed.far.set_password("ada", "secret")
-    with bed.far.asking("auth required pam_unix.so nodelay", "account required pam_unix.so"):
+    with bed.far.wanting_password("ada", "secret"):
         yield
 
 
 @contextmanager
 def with_old_password(bed: Bed) -> Iterator[None]:
-    bed.far.set_password("ada", "secret", expired=True)
-    stack = ("auth required pam_unix.so", "account required pam_unix.so")
-    with bed.far.asking(*stack, settings=["PubkeyAuthentication yes"]):
+    with bed.far.wanting_password("ada", "secret", "PubkeyAuthentication yes", expired=True):
         yield
 
 
@@ -292,7 +274,7 @@ def test_a_check_names_the_cause(bed: Bed, name: str) -> None:
     command = case.kernel_cmd or IPYKERNEL.format(python=bed.far_python)
     spec = add_kernel(here, kernel_cmd=command)
     with case.broken(bed):
-        status, said = checked(spec)
+        status, said = seen(spec)
     assert status != 0
     first = next(line for line in said.splitlines() if line.startswith("✗"))
     assert case.sentence in first, said
@@ -303,14 +285,14 @@ def test_a_python_that_has_moved(bed: Bed, site: Site, tmp_path: Path) -> None:
     spec = add_kernel(site)
     (file,) = (tmp_path / "jupyter_data_dir").rglob("kernel.json")
     file.write_text(file.read_text().replace(sys.executable, "/old/venv/bin/python"))
-    status, said = checked(spec)
+    status, said = seen(spec)
     assert status == 5
     assert "✗ kernelspec" in said
     assert "the kernelspec starts /old/venv/bin/python, which is not there" in said
 
 
 def test_a_name_that_is_no_kernel(bed: Bed) -> None:
-    status, said = checked("rik_nothing")
+    status, said = seen("rik_nothing")
     assert status == 5
     assert "there is no kernel rik_nothing" in said
 

@@ -16,21 +16,28 @@ from threading import Thread
 from typing import Any
 
 import asyncssh
-import pexpect
 import pytest
 
 from bed import Bed, wait_until
-from frontend import Kernel, Site, add_kernel, assert_block, failing, log_text, remote_kernels
+from bed.plan import BY_PASSWORD
+from frontend import (
+    Kernel,
+    Person,
+    Site,
+    add_kernel,
+    assert_block,
+    failing,
+    log_text,
+    ours,
+    remote_kernels,
+)
 
 PASSWORD = "correct horse"
 # The secret of a one-time code, as oathtool and libpam-oath write it.
 SEED = "3132333435363738393031323334353637383930"
 
-UNIX = "auth required pam_unix.so nodelay"
 OATH = "auth required pam_oath.so usersfile=/run/oath"
-ACCOUNT = "account required pam_unix.so"
-BY_PASSWORD = (UNIX, ACCOUNT)
-BY_CODE = (UNIX, OATH, ACCOUNT)
+BY_CODE = (BY_PASSWORD[0], OATH, BY_PASSWORD[1])
 
 # The other way in which sshd asks for a password.
 BY_METHOD_PASSWORD = ("PasswordAuthentication yes", "KbdInteractiveAuthentication no")
@@ -42,43 +49,11 @@ def site(bed: Bed, *options: str) -> Site:
     return Site(bed.far, "ada", bed.far_python, ["-i", "ssh", "-x", "ada@far", *options])
 
 
-class Person:
-    """Somebody at a terminal, in which a command of theirs runs."""
-
-    def __init__(self, *command: str) -> None:
-        self._child: Any = pexpect.spawn(
-            command[0], list(command[1:]), encoding="utf-8", timeout=20, dimensions=(40, 200)
-        )
-
-    def sees(self, pattern: str) -> str:
-        """Wait for a text; what came before it, and itself."""
-        self._child.expect(pattern)
-        return str(self._child.before + self._child.after)
-
-    def types(self, text: str) -> None:
-        """Type a line."""
-        self._child.sendline(text)
-
-    def presses(self, key: str) -> None:
-        """Press a key together with Ctrl."""
-        self._child.sendcontrol(key)
-
-    def end(self) -> tuple[int, str]:
-        """Wait for the command's end: its exit code, and what was last on the screen."""
-        self._child.expect(pexpect.EOF)
-        self._child.close()
-        return self._child.exitstatus, str(self._child.before)
-
-
 def asks_code(spec: str, directory: Path) -> Person:
     """A person who runs a cell, with Jupyter in the foreground of their terminal."""
     cell = directory / "cell.py"
     cell.write_text(CODE)
     return Person(sys.executable, "-m", "jupyter", "run", f"--kernel={spec}", str(cell))
-
-
-def ours(*words: str) -> Person:
-    return Person(sys.executable, "-m", "remote_kernels", *words)
 
 
 @pytest.fixture(autouse=True)
@@ -105,8 +80,7 @@ def code(bed: Bed) -> str:
 @contextmanager
 def with_password(bed: Bed, *settings: str) -> Iterator[None]:
     """``far`` wants ada's password."""
-    bed.far.set_password("ada", PASSWORD)
-    with bed.far.asking(*BY_PASSWORD, settings=settings):
+    with bed.far.wanting_password("ada", PASSWORD, *settings):
         yield
 
 

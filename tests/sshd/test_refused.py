@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from bed import Bed, wait_until
+from bed.plan import BY_PASSWORD
 from frontend import Kernel, Site, add_kernel, assert_block, failing, log_text
-
-UNIX = ("auth required pam_unix.so nodelay", "account required pam_unix.so")
 
 
 def site(bed: Bed, user: str = "ada") -> Site:
@@ -23,8 +22,8 @@ def attempts(bed: Bed) -> int:
 
 
 def test_a_password_that_has_expired(bed: Bed, tmp_path: Path) -> None:
-    bed.far.set_password("ada", "old and stale", expired=True)
-    with bed.far.asking(*UNIX, settings=["PubkeyAuthentication yes"]):
+    key = "PubkeyAuthentication yes"
+    with bed.far.wanting_password("ada", "old and stale", key, expired=True):
         status, stderr = failing(add_kernel(site(bed)), tmp_path)
     assert status == 17
     sentence = "the password of ada@far has expired"
@@ -44,7 +43,7 @@ def test_an_account_that_is_locked(bed: Bed, tmp_path: Path) -> None:
 
 def test_an_account_that_has_expired(bed: Bed, tmp_path: Path) -> None:
     bed.far.set_shadow("ada", "*:20000:::::20001:")
-    with bed.far.asking(*UNIX, settings=["PubkeyAuthentication yes"]):
+    with bed.far.asking(*BY_PASSWORD, settings=["PubkeyAuthentication yes"]):
         status, stderr = failing(add_kernel(site(bed)), tmp_path)
     assert status == 17
     sentence = "ada@far denied permission: the account has expired"
@@ -68,7 +67,7 @@ def test_too_many_tries(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("SSH_ASKPASS", str(wrong))
     bed.far.set_password("ada", "right")
     before = attempts(bed)
-    with bed.far.asking(*UNIX, settings=["MaxAuthTries 2"]):
+    with bed.far.asking(*BY_PASSWORD, settings=["MaxAuthTries 2"]):
         status, stderr = failing(add_kernel(site(bed)), tmp_path)
     assert status == 17
     said = "Too many authentication failures"

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pexpect
 import pytest
 
 from bed import Bed, Machine
 from bed.client import Process
-from frontend import Kernel, Site, add_kernel, log_text, remote_kernels
+from frontend import Kernel, Site, add_kernel, log_text, ours, remote_kernels
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 KEY = r"[0-9a-f]{8}-[0-9a-f]{32}"
@@ -120,21 +117,18 @@ PASSWORD = "correct-horse-battery"
 @pytest.fixture
 def asking(bed: Bed) -> Iterator[None]:
     """``far`` wants ada's password."""
-    bed.far.set_password("ada", PASSWORD)
-    with bed.far.asking("auth required pam_unix.so nodelay", "account required pam_unix.so"):
+    with bed.far.wanting_password("ada", PASSWORD):
         yield
 
 
 def logged_in(password: str = "") -> None:
     """Log in at a terminal."""
-    words = ["-m", "remote_kernels", "login", "ada@far"]
-    person: Any = pexpect.spawn(sys.executable, words, encoding="utf-8", timeout=20)
+    person = ours("login", "ada@far")
     if password:
-        person.expect("Password: ")
-        person.sendline(password)
-    person.expect("Logged in")
-    person.expect(pexpect.EOF)
-    person.close()
+        person.sees("Password: ")
+        person.types(password)
+    person.sees("Logged in")
+    person.end()
 
 
 def test_an_answer_is_stored_nowhere(bed: Bed, asking: None, site: Site, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def runs(pid: int) -> bool:
     """Whether a process is there, and no zombie."""
     try:
         return stat_of(pid)[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second where it ends while it is read
         return False
 
 
