@@ -9,7 +9,6 @@ Standard error is ssh's own, which the launcher reads. Words to it stand there b
 
 from __future__ import annotations
 
-import fcntl
 import getopt
 import glob
 import html
@@ -21,8 +20,8 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -33,8 +32,8 @@ from remote_kernels.kernel_log import printable
 _SSH_FLAGS = "1246ab:c:e:fgi:kl:m:no:p:qstvxAB:CD:E:F:GI:J:KL:MNO:P:Q:R:S:TVw:W:XYy"
 # Questions whose answer is no secret: of a host key, of sharing a connection, of Duo's menu.
 _NO_SECRET = re.compile(r"\(yes/no[^)]*\)|option \(\d+-\d+\)|username: *$", re.IGNORECASE)
-# For the launcher to hand us what ssh has said; it is there within a millisecond.
-_MESSAGES_PATIENCE = 2.0
+# Seconds between two requests for our turn.
+_ASK_AGAIN = 0.1
 
 # What shows a question on a desktop: its words with the question, and how a secret is asked for.
 _DESKTOP: dict[str, Callable[[str, bool], list[str]]] = {
@@ -60,28 +59,28 @@ def main() -> int:
     Returns:
         0, and the answer stands on standard output; or 1.
     """
-    kind, at, turn, mark, directory, sockets, patience, question = sys.argv[1:]
+    kind, at, mark, directory, sockets, patience, question = sys.argv[1:]
     answerer = _Answerer(at, time.monotonic() + float(patience))
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(signum, _leave)
     if os.environ.get("SSH_ASKPASS_PROMPT") == "none":
         # Nothing to answer; ssh says it on standard error as well.
         return 0
-    with _turn(turn):
-        if sockets and glob.glob(sockets):
-            _tell(mark, "ELSEWHERE")
-            _end_ssh()
-            return 1
-        _tell(mark, f"ASKS {os.getpid()}")
-        lines = [*_messages(Path(directory, f"said-{os.getpid()}")), f"{_asker()} asks:"]
-        secret = not _NO_SECRET.search(question)
-        ask = answerer.ask_at_terminal if kind == "terminal" else answerer.ask_on_desktop
-        answer = ask("\n".join([*lines, *_shown(question)]), secret)
-        if answer is None:
-            _tell(mark, "UNANSWERED" if answerer.is_late() else "GIVEN-UP")
-            _end_ssh()
-            return 1
-        _tell(mark, "ANSWERED")
+    messages = _turn(mark, Path(directory, f"said-{os.getpid()}"))
+    if sockets and glob.glob(sockets):
+        _tell(mark, "ELSEWHERE")
+        _end_ssh()
+        return 1
+    _tell(mark, "ASKS")
+    lines = [*messages, f"{_asker()} asks:"]
+    secret = not _NO_SECRET.search(question)
+    ask = answerer.ask_at_terminal if kind == "terminal" else answerer.ask_on_desktop
+    answer = ask("\n".join([*lines, *_shown(question)]), secret)
+    if answer is None:
+        _tell(mark, "UNANSWERED" if answerer.is_late() else "GIVEN-UP")
+        _end_ssh()
+        return 1
+    _tell(mark, "ANSWERED")
     print(answer)
     return 0
 
@@ -100,27 +99,23 @@ def _end_ssh() -> None:
     os.kill(os.getppid(), signal.SIGINT)
 
 
-@contextmanager
-def _turn(path: str) -> Iterator[None]:
-    """One question at a time, whoever asks."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOCTTY)
-    try:
-        # A file system without locks (ENOLCK) gives no turns.
-        with suppress(OSError):
-            while not _has_lock(descriptor):
-                if _ssh_has_ended(100):
-                    sys.exit(1)
-        yield
-    finally:
-        os.close(descriptor)
+def _turn(mark: str, said: Path) -> list[str]:
+    """Wait until the launcher lets us ask.
 
+    Args:
+        mark: see :func:`_tell`.
+        said: file that the launcher writes then.
 
-def _has_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    Returns:
+        What ssh has said since the last question.
+    """
+    while not said.exists():
+        _tell(mark, f"WANTS {os.getpid()}")
+        again = time.monotonic() + _ASK_AGAIN
+        while not said.exists() and time.monotonic() < again:
+            if _ssh_has_ended(5):
+                sys.exit(1)
+    return said.read_text("utf-8", "replace").splitlines()
 
 
 def _ssh_has_ended(milliseconds: int, also: int = -1) -> bool:
@@ -135,15 +130,6 @@ def _ssh_has_ended(milliseconds: int, also: int = -1) -> bool:
     if also >= 0:
         poll.register(also, select.POLLIN)
     return any(descriptor == 1 for descriptor, _ in poll.poll(milliseconds))
-
-
-def _messages(path: Path) -> list[str]:
-    """What ssh has said since the last question, as the launcher hands it on."""
-    deadline = time.monotonic() + _MESSAGES_PATIENCE
-    while not path.exists():
-        if time.monotonic() > deadline or _ssh_has_ended(5):
-            return []
-    return path.read_text("utf-8", "replace").splitlines()
 
 
 def _asker() -> str:

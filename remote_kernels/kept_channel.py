@@ -279,6 +279,8 @@ class KeptChannel:
 
     def _on_word(self, login: Login, word: str, rest: bytes) -> None:
         """A session has said what it has come to."""
+        if self.life.questions is not None:
+            self.life.questions.end()
         if self._shared is not None and not word.startswith(NO_PYTHON):
             self._shared.logged_in()
         if word.startswith(KEEPER):

@@ -174,6 +174,8 @@ class Life:
                 self.warn(f"remote-kernels: {self.way}: {before}")
         if mark:
             self.log(f"far side: {event}")
+        if self.questions is not None and (mark or READY in before):
+            self.questions.end()
         return before, event
 
     def event(self, text: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from remote_kernels.errors import QuestionError
+from remote_kernels.turn import Turn
 
 #: Logged while somebody is asked, and when there is an answer, or none.
 ASKING, ASKED = "ssh asks for something", "ssh has asked"
@@ -94,6 +95,9 @@ class Questions:
         self._directory, self._sockets = directory, sockets
         # Lines of this program among those of ssh begin so. No server can know it.
         self._mark = f"@rk-ask-{os.urandom(8).hex()} "
+        # One login at a time asks at a terminal, or on a desktop.
+        self._turn = Turn(answerer.at if answerer.kind == "terminal" else Path.home())
+        self._asker = ""
         # As much as can be read beside a question.
         self._unseen: deque[str] = deque(maxlen=50)
 
@@ -122,15 +126,20 @@ class Questions:
         if not mark:
             self._unseen.append(line)
             return False
-        self.is_open = word.startswith("ASKS ")
+        if word.startswith("WANTS "):
+            self._let_ask(word.removeprefix("WANTS "))
+            return True
+        self.is_open = word == "ASKS"
         self._log(ASKING if self.is_open else ASKED)
-        if self.is_open:
-            self.asked = True
-            self._hand_on(word.removeprefix("ASKS "))
+        self.asked |= self.is_open
         self.given_up |= word == "GIVEN-UP"
         self.late |= word == "UNANSWERED"
         self.elsewhere |= word == "ELSEWHERE"
         return True
+
+    def end(self) -> None:
+        """The login has come to its end: others may ask."""
+        self._turn.give()
 
     def failure(self, way: object) -> QuestionError | None:
         """Why a login has ended, if that is because nobody answered; else None.
@@ -144,8 +153,18 @@ class Questions:
             return QuestionError(f"nobody answered within {PATIENCE:.0f} s what {way} asked")
         return None
 
-    def _hand_on(self, number: str) -> None:
-        """What ssh has said belongs to its question: the rest of a menu, or "please try again"."""
+    def _let_ask(self, number: str) -> None:
+        """Let our program ask when it is our turn; it asks for that again until it is.
+
+        A turn lasts until the login has ended: then it is known whether others need one at all.
+
+        Args:
+            number: of the program's process.
+        """
+        if number == self._asker or not self._turn.take():
+            return
+        self._asker = number
+        # It belongs to the question: the rest of a menu, or "please try again".
         from remote_kernels.kernel_log import printable
 
         text = "".join(f"{printable(line)}\n" for line in self._unseen if line.strip())
@@ -159,9 +178,8 @@ class Questions:
         import remote_kernels
 
         kind, at = self.answerer
-        turn = at if kind == "terminal" else str(Path.home())
         parent = Path(remote_kernels.__file__).parents[1]
-        words = [sys.executable, "-c", _ASK, str(parent), kind, at, turn, self._mark]
+        words = [sys.executable, "-c", _ASK, str(parent), kind, at, self._mark]
         command = shlex.join([*words, str(self._directory), self._sockets, str(PATIENCE)])
         path = self._directory / "askpass"
         path.write_text(f'#!/bin/sh\nexec {command} "$@"\n', "utf-8", "surrogateescape")

@@ -155,6 +155,8 @@ class Session:
         return bool(select.select([self._child.child_fd], [], [], 0)[0])
 
     def _reap(self) -> None:
+        if self._questions is not None:
+            self._questions.end()
         if not self._child.terminated:
             self._child.wait()
         if self._child.signalstatus is not None:

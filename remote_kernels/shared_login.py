@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import stat
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from remote_kernels.turn import Turn
 
 # A path of a socket has 104 bytes at most on macOS. Ours has 50 behind the directory, and ssh makes
 # it under a name that is 17 longer first.
@@ -39,24 +40,14 @@ class SharedLogin:
         name = _name_of(way)
         self.socket, self.pattern = socket_for(way, directory), f"{directory}/*-{name}"
         self._directory, self._name = directory, name
-        self._turn = -1
+        self._turn = Turn(directory)
         self._made: tuple[Path, int] | None = None
         deadline = time.monotonic() + _PATIENCE
-        while not (existed := any(directory.glob(f"*-{name}"))) and not self._take_turn():
+        while not (existed := any(directory.glob(f"*-{name}"))) and not self._turn.take():
             if time.monotonic() >= deadline:
                 break
             time.sleep(_LOOK_AGAIN)
         self.existed = existed
-
-    def _take_turn(self) -> bool:
-        turn = os.open(self._directory, os.O_RDONLY)
-        try:
-            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(turn)
-            return False
-        self._turn = turn
-        return True
 
     def logged_in(self) -> None:
         """Remember which connection it is, and let others log in."""
@@ -99,9 +90,7 @@ class SharedLogin:
 
     def give_turn(self) -> None:
         """Let others log in; to be called when our own login has come to an end."""
-        if self._turn >= 0:
-            os.close(self._turn)
-            self._turn = -1
+        self._turn.give()
 
 
 class KeptLogin(NamedTuple):

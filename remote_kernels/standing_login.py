@@ -91,6 +91,7 @@ def log_in(way: Way, seconds: int) -> KeptLogin:
             *(since, since + seconds, str(socket), KeptLogin.note_for(way, place)),
         )
         kept.write()
+        questions.end()
         session.let_go()
         stack.pop_all()
         private.remove()

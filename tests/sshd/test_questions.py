@@ -38,6 +38,9 @@ SEED = "3132333435363738393031323334353637383930"
 
 OATH = "auth required pam_oath.so usersfile=/run/oath"
 BY_CODE = (BY_PASSWORD[0], OATH, BY_PASSWORD[1])
+# It takes its time behind the last answer, for as long as there is a file.
+SLOW = "account required pam_exec.so /bin/sh /run/slow"
+SLOW_PROGRAM = "while [ -e /run/held ]; do sleep 0.05; done\n"
 
 # The other way in which sshd asks for a password.
 BY_METHOD_PASSWORD = ("PasswordAuthentication yes", "KbdInteractiveAuthentication no")
@@ -63,12 +66,12 @@ def _log_out() -> Iterator[None]:
 
 
 @contextmanager
-def with_code(bed: Bed) -> Iterator[None]:
-    """``far`` wants ada's password and a one-time code."""
+def with_code(bed: Bed, *more: str) -> Iterator[None]:
+    """``far`` wants ada's password and a one-time code, and what more lines of PAM say."""
     bed.far.set_password("ada", PASSWORD)
     bed.far.run(["tee", "/run/oath"], input=f"HOTP/T30 ada - {SEED}\n")
     bed.far.run(["chmod", "600", "/run/oath"])
-    with bed.far.asking(*BY_CODE):
+    with bed.far.asking(*BY_CODE, *more):
         yield
     bed.far.run(["rm", "/run/oath"])
 
@@ -257,15 +260,30 @@ def test_two_kernels_ask_once(bed: Bed, tmp_path: Path) -> None:
     spec = add_kernel(site(bed))
     starts = tmp_path / "starts.py"
     starts.write_text(TWO_KERNELS)
-    with with_password(bed):
+    bed.far.run(["tee", "/run/slow"], input=SLOW_PROGRAM)
+    bed.far.run(["touch", "/run/held"])
+    with with_code(bed, SLOW):
         person = Person(sys.executable, str(starts), spec)
         person.sees("remote-kernels: ada@far asks:\r\n.*Password: ")
         wait_until(lambda: len(logging_in(bed)) == 2, 20, "two that log in")
         person.types(PASSWORD)
+        assert "Password" not in person.sees("One-time password.*: ")
+        person.types(code(bed))
+        wait_until(lambda: len(logging_in(bed)) == 1, 20, "the last answer")
+        # Nor does the other ask while it is not yet known what has come of the answers.
+        (waiting,) = logging_in(bed)
+        enough = writes(waiting) + 3
+        wait_until(lambda: writes(waiting) >= enough, 20, "three requests for a turn")
+        bed.far.run(["rm", "/run/held", "/run/slow"])
         shown = person.sees("both are ready")
         assert "asks" not in shown
         assert person.end()[0] == 0
         assert bed.far.logins() == ["ada"]
+
+
+def writes(pid: int) -> int:
+    """How often a process has written; one that waits for its turn does for every request."""
+    return int(re.search(r"syscw: (\d+)", Path(f"/proc/{pid}/io").read_text())[1])  # type: ignore[index]
 
 
 TWO_KERNELS = """
@@ -286,9 +304,9 @@ for manager in managers:
 """
 
 
-def logging_in(bed: Bed) -> list[str]:
+def logging_in(bed: Bed) -> list[int]:
     """The programs of ours that ask, or wait for their turn."""
-    return [x.args for x in bed.laptop.processes("mia") if "remote_kernels.askpass" in x.args]
+    return [x.pid for x in bed.laptop.processes("mia") if "remote_kernels.askpass" in x.args]
 
 
 def test_a_check_asks_at_its_terminal(bed: Bed, tmp_path: Path) -> None:

@@ -76,12 +76,13 @@ def test_a_desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def questions(directory: Path) -> Questions:
-    return Questions(directory, Answerer("terminal", "/dev/tty"))
+    return Questions(directory, Answerer("terminal", str(directory)))
 
 
 def test_only_its_own_program_speaks_to_it(tmp_path: Path) -> None:
     asked = questions(tmp_path)
-    assert not asked.take("@rk-ask-0000 ASKS 1")
+    assert not asked.take("@rk-ask-0000 WANTS 1")
+    assert not asked.take("@rk-ask-0000 ASKS")
     assert not asked.take("ada@far's password: ")
     assert not asked.is_open
 
@@ -90,16 +91,32 @@ def test_what_ssh_has_said_is_handed_on_once_and_harmless(tmp_path: Path) -> Non
     asked = questions(tmp_path)
     mark = str(asked._mark)
     asked.take("\x1b[31mPermission denied, please try again.")
-    assert asked.take(f"{mark}ASKS 7")
+    assert asked.take(f"{mark}WANTS 7")
+    assert asked.take(f"{mark}ASKS")
     assert asked.is_open
     said = tmp_path / "said-7"
     assert said.read_text() == "\\x1b[31mPermission denied, please try again.\n"
     assert asked.take(f"{mark}ANSWERED")
     assert not asked.is_open
-    assert asked.take(f"{mark}ASKS 8")
+    assert asked.take(f"{mark}WANTS 8")
     assert (tmp_path / "said-8").read_text() == ""
     assert asked.take(f"{mark}UNANSWERED")
     assert f"within {PATIENCE:.0f} s" in str(asked.failure("ada@far"))
+
+
+def test_one_login_asks_at_a_time(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    turn = Answerer("terminal", str(tmp_path))
+    first, second = (Questions(tmp_path / name, turn) for name in ("first", "second"))
+    first.take(f"{first._mark}WANTS 7")
+    for word in ("ASKS", "ANSWERED"):
+        first.take(f"{first._mark}{word}")
+        second.take(f"{second._mark}WANTS 8")
+        assert not (tmp_path / "second" / "said-8").exists()
+    first.end()
+    second.take(f"{second._mark}WANTS 8")
+    assert (tmp_path / "second" / "said-8").exists()
 
 
 DESKTOP = {
