@@ -30,13 +30,11 @@ from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import SharedLogin, place_for_sockets
 from remote_kernels.way_back import WayBack
-from remote_kernels.way_in import kept_login, log_in
+from remote_kernels.way_in import LOGIN_PATIENCE, kept_login, log_in
 
 if TYPE_CHECKING:
     from remote_kernels.holding import Held
 
-# An ssh that gives its login up says so; this is for a far side that accepts and then is silent.
-_LOGIN_PATIENCE = 120.0
 # After the kernel is gone, for what it left running over there.
 _CLOSE_PATIENCE = 0.5
 # Seconds that a session over a shared connection stays open over there after its kernel: a restart
@@ -206,7 +204,7 @@ class KeptChannel:
         self._use(session, shared)
         if shared is not None and shared.existed:
             self.loop.after(_SHARED_PATIENCE, self._on_silent_share)
-        self._patience = self.loop.after(_LOGIN_PATIENCE, self._on_silent_login)
+        self._patience = self.loop.after(LOGIN_PATIENCE, self._on_silent_login)
         self._begin_to_look()
 
     def adopt(self, session: PipeSession, held: Held, stack: ExitStack) -> None:
@@ -265,11 +263,11 @@ class KeptChannel:
     def _on_silent_login(self) -> None:
         if self.life.is_asking:
             # For how long it waits for an answer, the far side decides.
-            self._patience = self.loop.after(_LOGIN_PATIENCE, self._on_silent_login)
+            self._patience = self.loop.after(LOGIN_PATIENCE, self._on_silent_login)
             return
         self.fail(
             errors.LoginError(
-                f"the far side did not start our program within {_LOGIN_PATIENCE:.0f} s",
+                f"the far side did not start our program within {LOGIN_PATIENCE:.0f} s",
                 said=self.life.said,
             )
         )

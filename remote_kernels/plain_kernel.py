@@ -28,7 +28,7 @@ from remote_kernels.shared_login import place_for_sockets
 from remote_kernels.shell_text import QUIT, READY, as_line, bootstrap, receiver_command, to_receiver
 from remote_kernels.surroundings import working_directory
 from remote_kernels.wakeups import Wakeups
-from remote_kernels.way_in import kept_login, traced, write_config
+from remote_kernels.way_in import LOGIN_PATIENCE, kept_login, traced, write_config
 
 if TYPE_CHECKING:
     from remote_kernels.allocation import Allocation
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from remote_kernels.node_forwards import NodeForwards
     from remote_kernels.way import Way
 
-# An ssh that gives its login up says so; this is for a far side that accepts and then is silent.
-_LOGIN_PATIENCE = 120.0
 # For the start-up files of the login shell.
 _SHELL_PATIENCE = 120.0
 # The far side gives a kernel 1.5 s to end in order; Jupyter kills us 2.5 s after it said SIGTERM.
@@ -101,7 +99,7 @@ class PlainKernel:
         if session is not None:
             self.session = session
             stack.callback(session.close)
-            self._deadline = time.monotonic() + _LOGIN_PATIENCE
+            self._deadline = time.monotonic() + LOGIN_PATIENCE
             session.send(as_line(self._script().text()))
             return
         if not self.life.interface.terminal:
@@ -145,7 +143,7 @@ class PlainKernel:
         self._start_on_node()
 
     def _start_on_node(self) -> None:
-        self._deadline = time.monotonic() + _LOGIN_PATIENCE
+        self._deadline = time.monotonic() + LOGIN_PATIENCE
         self.session.send(to_receiver(self._script().text()))
 
     def _script(self) -> Script:
@@ -173,7 +171,7 @@ class PlainKernel:
         if self.life.way is not None:
             self._write_ssh_config(self.life.way)
         argv = self.life.interface.session_command(self.life.options, self._place.path, command)
-        self._deadline = time.monotonic() + _LOGIN_PATIENCE
+        self._deadline = time.monotonic() + LOGIN_PATIENCE
         self.session = Session(traced(self.life, argv), self.life.questions)
         stack.callback(self.session.close)
         self.session.send(payload)
@@ -255,7 +253,7 @@ class PlainKernel:
     def _on_time(self) -> None:
         if self._time_is_up() and self.life.is_asking:
             # For how long it waits for an answer, the far side decides.
-            self._deadline = time.monotonic() + _LOGIN_PATIENCE
+            self._deadline = time.monotonic() + LOGIN_PATIENCE
         if self._time_is_up() and self.life.stage == "shell":
             raise errors.ShellError(
                 "the login shell over there did not run our command within "
@@ -264,7 +262,7 @@ class PlainKernel:
             )
         if self._time_is_up():
             raise errors.LoginError(
-                f"the far side did not start our program within {_LOGIN_PATIENCE:.0f} s",
+                f"the far side did not start our program within {LOGIN_PATIENCE:.0f} s",
                 said=self.life.said,
             )
         if self.allocation is None:

@@ -25,10 +25,8 @@ from remote_kernels.ssh_connection import (
     ssh_setting,
 )
 from remote_kernels.way import OPTIONS, Way
-from remote_kernels.way_in import write_config
+from remote_kernels.way_in import LOGIN_PATIENCE, write_config
 
-# An ssh that gives its login up says so; this is for a far side that accepts and then is silent.
-_LOGIN_PATIENCE = 120.0
 _STANDS = "@rk-logged-in"
 # It needs nobody: ssh's own session is one that waits for the end of its input, which comes from
 # the other half. When that has run out, ssh takes nobody new, and ends after the last who uses it;
@@ -143,12 +141,12 @@ def _script(way: Way, until: float, socket: Path, command: Sequence[str]) -> str
 def _wait(session: PipeSession, questions: Questions) -> list[str] | None:
     """Wait for the login; what was said if it failed, else None."""
     said: list[str] = []
-    deadline = time.monotonic() + _LOGIN_PATIENCE
+    deadline = time.monotonic() + LOGIN_PATIENCE
     while session.open:
         if questions.is_open:
-            deadline = time.monotonic() + _LOGIN_PATIENCE
+            deadline = time.monotonic() + LOGIN_PATIENCE
         if time.monotonic() >= deadline:
-            return [*said, f"nothing came within {_LOGIN_PATIENCE:.0f} s"]
+            return [*said, f"nothing came within {LOGIN_PATIENCE:.0f} s"]
         select.select(session.descriptors, [], [], 1.0)
         for line in session.read_lines():
             if line.strip() == _STANDS:

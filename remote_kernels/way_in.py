@@ -15,7 +15,8 @@ from remote_kernels.way import CONFIG_NAME, CONNECT_TIMEOUT, Way
 if TYPE_CHECKING:
     from remote_kernels.life import Life
 
-
+#: Seconds for a far side that accepts and then is silent; an ssh that gives its login up says so.
+LOGIN_PATIENCE = 120.0
 # A first packet that was lost is sent again after 1, 3, 7 and 15 s; a new attempt begins anew.
 _AGAIN_TIMEOUT = 5
 

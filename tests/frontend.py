@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -251,6 +252,26 @@ class Kernel:
         wait_until(lambda: self.launcher.poll() is not None, timeout, "the launcher's end")
         assert self.launcher.returncode is not None
         return self.launcher.returncode
+
+    def most_memory(self) -> int:
+        """What the launcher has had of memory at its worst, in kB; 0 once it has ended."""
+        try:
+            status = Path(f"/proc/{self.launcher.pid}/status").read_text()
+        except OSError:
+            return 0
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        return int(found[1]) if found else 0
+
+    def most_memory_until_its_end(self, timeout: float) -> int:
+        """The same of a launcher that ends by itself."""
+        memory = [0]
+
+        def has_ended() -> bool:
+            memory.append(self.most_memory())
+            return self.launcher.poll() is not None
+
+        wait_until(has_ended, timeout, "the launcher's end")
+        return max(memory)
 
     def shut_down(self, **how: bool) -> int:
         """Ask for an end in order, as a front end does; the launcher's exit code.

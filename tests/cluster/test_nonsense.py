@@ -73,14 +73,6 @@ def assert_harmless(directory: Path) -> str:
     return stderr
 
 
-def most_memory(kernel: Kernel) -> int:
-    """What the launcher had of memory at its worst, in kB."""
-    status = Path(f"/proc/{kernel.launcher.pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1])
-
-
 @pytest.mark.parametrize(
     ("interface", "text", "status"),
     [
@@ -119,20 +111,13 @@ def test_a_command_that_waits_for_ever(
         kernel = Kernel(add_kernel(site(bed, interface, "--launch-timeout=3s")), tmp_path)
         kernel.start()
         try:
-            memory = [0]
-
-            def has_ended() -> bool:
-                with contextlib.suppress(OSError, AssertionError):
-                    memory.append(most_memory(kernel))
-                return kernel.launcher.poll() is not None
-
-            wait_until(has_ended, 30, "the launcher's end")
+            memory = kernel.most_memory_until_its_end(30)
         finally:
             kernel.__exit__(None, None, None)
         # What looks at the job may hold the directory.
         wait_until(lambda: not bed.login.processes(user="bela"), 15, "the end of all commands")
     assert kernel.launcher.returncode == 43
-    assert 0 < max(memory) < MOST_MEMORY
+    assert 0 < memory < MOST_MEMORY
     stderr = assert_harmless(tmp_path)
     assert "remote-kernels: there was no job within 3s" in stderr
     assert "  stage: waiting for the job\n" in stderr
@@ -145,7 +130,7 @@ def test_a_command_that_never_ends_to_talk_is_given_up(bed: Bed, tmp_path: Path)
         try:
             io = Path(f"/proc/{kernel.launcher.pid}/io")
             wait_until(lambda: int(io.read_text().split()[1]) > 20_000_000, 20, "much to be read")
-            assert most_memory(kernel) < MOST_MEMORY
+            assert 0 < kernel.most_memory() < MOST_MEMORY
             kernel.signal_launcher(signal.SIGTERM)
             assert kernel.launcher_status(timeout=5) == 128 + signal.SIGTERM
         finally:
@@ -161,7 +146,7 @@ def test_a_job_that_says_much_before_it_begins(bed: Bed, tmp_path: Path) -> None
     with commands(bed, texts):
         with Kernel(add_kernel(site(bed, "slurm")), tmp_path) as kernel:
             assert kernel.value("6 * 7") == 42
-            assert most_memory(kernel) < MOST_MEMORY
+            assert 0 < kernel.most_memory() < MOST_MEMORY
             assert kernel.shut_down() == 0
         wait_until(lambda: not bed.login.processes(user="bela"), 15, "the end of all commands")
     assert assert_harmless(tmp_path) == ""

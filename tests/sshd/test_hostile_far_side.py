@@ -53,12 +53,6 @@ def _remove_what_others_leave(nothing_remains: None, bed: Bed) -> Iterator[None]
     bed.far.run(["sh", "-c", theirs])
 
 
-def most_memory(kernel: Kernel) -> int:
-    """What the launcher had of memory at its worst, in kB."""
-    status = Path(f"/proc/{kernel.launcher.pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])  # type: ignore[index]
-
-
 def has_read(kernel: Kernel) -> int:
     """How many bytes the launcher has read."""
     return int(Path(f"/proc/{kernel.launcher.pid}/io").read_text().split()[1])
@@ -83,7 +77,7 @@ def assert_works(spec: str, directory: Path) -> None:
     """A kernel answers, takes little memory, and says nothing."""
     with Kernel(spec, directory) as kernel:
         assert kernel.value("6 * 7") == 42
-        assert most_memory(kernel) < MOST_MEMORY
+        assert 0 < kernel.most_memory() < MOST_MEMORY
         assert kernel.shut_down() == 0
         assert kernel.stderr() == ""
     assert_harmless("")
@@ -161,22 +155,14 @@ def test_megabytes_of_banner(bed: Bed, tmp_path: Path) -> None:
         kernel = Kernel(spec, tmp_path)
         kernel.start()
         try:
-            # It is looked at as long as it lives.
-            memory = [0]
-
-            def has_ended() -> bool:
-                with contextlib.suppress(OSError, TypeError):
-                    memory.append(most_memory(kernel))
-                return kernel.launcher.poll() is not None
-
-            wait_until(has_ended, 50, "the launcher's end")
+            memory = kernel.most_memory_until_its_end(50)
         finally:
             kernel.__exit__(None, None, None)
     assert kernel.launcher.returncode == 17
     stderr = kernel.stderr_path.read_bytes().decode()
     assert_block(stderr, f"ada@127.0.0.1:{port} denied permission", "logging in", None, "no one")
     assert_harmless(stderr)
-    assert 0 < max(memory) < MOST_MEMORY
+    assert 0 < memory < MOST_MEMORY
 
 
 def test_a_long_banner_of_a_login_that_works(bed: Bed, tmp_path: Path) -> None:
@@ -200,7 +186,7 @@ def test_a_port_that_accepts_and_says_nothing(bed: Bed, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["exec sleep 6", "while read line; do :; done"])
 def test_a_start_up_file_that_keeps_the_login(bed: Bed, tmp_path: Path, text: str) -> None:
     with dotfile(bed.far, "bela", ".bashrc", text):
-        spec = impatient(add_kernel(site(bed, "bela")), "kept_channel", _LOGIN_PATIENCE=2)
+        spec = impatient(add_kernel(site(bed, "bela")), "kept_channel", LOGIN_PATIENCE=2)
         status, stderr = failing(spec, tmp_path)
     assert status == 10
     sentence = "the far side did not start our program within 2 s"
@@ -359,7 +345,7 @@ def test_a_far_side_that_never_ends(bed: Bed, tmp_path: Path, lie: str) -> None:
         if lie == "endless-elsewhere":
             assert kernel.launcher_status(timeout=20) == 27
             return
-        assert most_memory(kernel) < MOST_MEMORY
+        assert 0 < kernel.most_memory() < MOST_MEMORY
         kernel.signal_launcher(signal.SIGTERM)
         assert kernel.launcher_status(timeout=10) == 128 + signal.SIGTERM
         assert "Traceback" not in kernel.stderr()
