@@ -368,7 +368,7 @@ class _Look(_Part):
 
     def _on_success(self) -> Iterator[Finding]:
         if steps.SCHEDULER in self._left:
-            yield from self.found(steps.SCHEDULER, None, self._place["command"])
+            yield from self.found(steps.SCHEDULER, None, self._place.get("command", ""))
             return
         python = self._place.get("python", "")
         if not self._has_python:
@@ -376,7 +376,7 @@ class _Look(_Part):
         yield from self.found(steps.PYTHON, None, python)
         yield from self.found(steps.SPACE, None, _space(self._place))
         if self._options.kernel_cmd:
-            yield from self.found(steps.COMMAND, time.time(), self._place["command"])
+            yield from self.found(steps.COMMAND, time.time(), self._place.get("command", ""))
 
     def _say_of_kernel(self) -> None:
         """The person knows the kernel command, and not what was run in its place."""

@@ -18,7 +18,7 @@ ROOT = Path(remote_kernels.__file__).parent
 
 # A module imports from floors below its own only; those of one package also from each other.
 FLOORS = (
-    {"", "channel", "check_probe", "lines", "steps"},
+    {"", "channel", "check_probe", "lines", "steps", "turn"},
     {"errors"},
     {
         *("carrier", "connection_file", "hosts", "network", "options"),
