@@ -114,6 +114,17 @@ def test_each_module_has_a_floor() -> None:
     assert {top(name) for name in MODULES} == set().union(*FLOORS)
 
 
+def test_the_map_shows_them() -> None:
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shown: dict[str, str] = {}
+    number = ""
+    for row in text.partition("| floor | module |")[2].partition("\n\n")[0].splitlines()[2:]:
+        _, number_or_none, module, *_ = (cell.strip() for cell in row.split("|"))
+        number = number_or_none or number
+        shown[top(module.split("`")[1])] = number
+    assert shown == {top(name): str(floor(name)) for name in MODULES if name}
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_go_downward(name: str) -> None:
     wrong = [
