@@ -477,6 +477,8 @@ class KeptJob(KeptLife):
         assert self.channel.line is not None
         assert self.channel.carrier is not None
         self.channel.line.flush()
+        # Jupyter's ports are for the launcher that may come.
+        self.kernel.close()
         held = Held(
             *(self.life.mark, self.life.node, job, self.life.connection.local_endpoints),
             token=self.channel.channel.token.hex(),

@@ -148,8 +148,12 @@ def test_a_job_is_not_held_for_long(queue: Queue, tmp_path: Path) -> None:
     kernel = Kernel(add_kernel(queue.site()), tmp_path)
     with kernel:
         # The connection file stays, as it does before a restart.
+        ports = set(kernel.manager.ports)
+        assert ports <= queue.bed.laptop.listening_ports()
         assert kernel.shut_down() == 0
         assert queue.jobs()
+        # They are for the launcher that may come.
+        assert not ports & queue.bed.laptop.listening_ports()
         queue.wait_empty()
 
 
