@@ -109,12 +109,13 @@ def _turn(mark: str, said: Path) -> list[str]:
     Returns:
         What ssh has said since the last question.
     """
+    again = 0.0
     while not said.exists():
-        _tell(mark, f"WANTS {os.getpid()}")
-        again = time.monotonic() + _ASK_AGAIN
-        while not said.exists() and time.monotonic() < again:
-            if _ssh_has_ended(5):
-                sys.exit(1)
+        if time.monotonic() >= again:
+            _tell(mark, f"WANTS {os.getpid()}")
+            again = time.monotonic() + _ASK_AGAIN
+        if _ssh_has_ended(5):
+            sys.exit(1)
     return said.read_text("utf-8", "replace").splitlines()
 
 

@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,13 +192,12 @@ def find(directories: Iterable[Path]) -> list[KernelSpec]:
     return [spec for _, directory in sorted(first.items()) if (spec := _read(directory))]
 
 
-def named(names: Iterable[str]) -> list[KernelSpec]:
+def named(names: Sequence[str]) -> list[KernelSpec]:
     """Kernelspecs by their names, wherever Jupyter looks for them.
 
     Raises:
         KernelSpecError: there is no kernel of a name.
     """
-    names = list(names)
     specs = {spec.name: spec for spec in find(search_directories())}
     if unknown := [name for name in names if name.lower() not in specs]:
         raise KernelSpecError(

@@ -273,6 +273,10 @@ class Kernel:
         wait_until(has_ended, timeout, "the launcher's end")
         return max(memory)
 
+    def has_read(self) -> int:
+        """How many bytes the launcher has read; see proc(5), "rchar"."""
+        return int(Path(f"/proc/{self.launcher.pid}/io").read_text().split()[1])
+
     def shut_down(self, **how: bool) -> int:
         """Ask for an end in order, as a front end does; the launcher's exit code.
 

@@ -128,8 +128,7 @@ def test_a_command_that_never_ends_to_talk_is_given_up(bed: Bed, tmp_path: Path)
         kernel = Kernel(add_kernel(site(bed, "slurm")), tmp_path)
         kernel.start()
         try:
-            io = Path(f"/proc/{kernel.launcher.pid}/io")
-            wait_until(lambda: int(io.read_text().split()[1]) > 20_000_000, 20, "much to be read")
+            wait_until(lambda: kernel.has_read() > 20_000_000, 20, "much to be read")
             assert 0 < kernel.most_memory() < MOST_MEMORY
             kernel.signal_launcher(signal.SIGTERM)
             assert kernel.launcher_status(timeout=5) == 128 + signal.SIGTERM

@@ -9,11 +9,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pexpect
 import pytest
 
 from bed import Bed
-from frontend import IPYKERNEL, Kernel, Site, add_kernel, checked, failing, remote_kernels
+from frontend import IPYKERNEL, Kernel, Site, add_kernel, checked, failing, ours, remote_kernels
 
 
 def seen(*words: str) -> tuple[int, str]:
@@ -320,14 +319,11 @@ def test_logs_and_a_report(bed: Bed, site: Site, tmp_path: Path) -> None:
 
 def test_logs_are_followed_from_one_start_to_the_next(bed: Bed, site: Site, tmp_path: Path) -> None:
     spec = add_kernel(site)
-    words = ["-m", "remote_kernels", "logs", "--follow", spec]
-    reader: Any = pexpect.spawn(sys.executable, words, encoding="utf-8", timeout=30)
+    reader = ours("logs", "--follow", spec)
     for _ in range(2):
         with Kernel(spec, tmp_path) as kernel:
-            reader.expect("far side: UP")
+            reader.sees("far side: UP")
             kernel.shut_down()
-        reader.expect("far side: EXIT 0")
-    reader.sendcontrol("c")
-    reader.expect(pexpect.EOF)
-    reader.close()
-    assert reader.exitstatus == 0
+        reader.sees("far side: EXIT 0")
+    reader.presses("c")
+    assert reader.end()[0] == 0

@@ -53,11 +53,6 @@ def _remove_what_others_leave(nothing_remains: None, bed: Bed) -> Iterator[None]
     bed.far.run(["sh", "-c", theirs])
 
 
-def has_read(kernel: Kernel) -> int:
-    """How many bytes the launcher has read."""
-    return int(Path(f"/proc/{kernel.launcher.pid}/io").read_text().split()[1])
-
-
 @contextlib.contextmanager
 def dotfile(machine: Machine, user: str, name: str, text: str) -> Iterator[None]:
     """Put something before a start-up file."""
@@ -335,10 +330,10 @@ def test_a_far_side_that_never_ends(bed: Bed, tmp_path: Path, lie: str) -> None:
     kernel = Kernel(lying(bed, lie, tmp_path), tmp_path)
     kernel.start()
     try:
-        begun = has_read(kernel)
+        begun = kernel.has_read()
         enough = 0 if lie == "endless-elsewhere" else NOISE
         wait_until(
-            lambda: kernel.launcher.poll() is not None or has_read(kernel) - begun > enough,
+            lambda: kernel.launcher.poll() is not None or kernel.has_read() - begun > enough,
             30,
             "much to be read",
         )
