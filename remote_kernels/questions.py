@@ -96,7 +96,7 @@ class Questions:
         # Lines of this program among those of ssh begin so. No server can know it.
         self._mark = f"@rk-ask-{os.urandom(8).hex()} "
         # One login at a time asks at a terminal, or on a desktop.
-        self._turn = Turn(answerer.at if answerer.kind == "terminal" else Path.home())
+        self._turn = Turn(answerer.at if answerer.kind == "terminal" else os.path.expanduser("~"))
         self._asker = ""
         # As much as can be read beside a question.
         self._unseen: deque[str] = deque(maxlen=50)

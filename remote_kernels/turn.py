@@ -26,22 +26,18 @@ class Turn:
 
         Returns:
             Whether it is ours, now or since before.
-
-        Raises:
-            OSError: what the path names cannot be opened.
         """
         if self._descriptor >= 0:
             return True
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_NOCTTY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_NOCTTY)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(descriptor)
+            self.give()
             return False
         except OSError:
-            # A file system without locks (ENOLCK) has no turns: everybody goes at once.
+            # It cannot be opened, or its file system has no locks (ENOLCK): everybody goes at once.
             pass
-        self._descriptor = descriptor
         return True
 
     def give(self) -> None:

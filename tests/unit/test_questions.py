@@ -119,6 +119,16 @@ def test_one_login_asks_at_a_time(tmp_path: Path) -> None:
     assert (tmp_path / "second" / "said-8").exists()
 
 
+@pytest.mark.parametrize("kind", ["terminal", "desktop"])
+def test_where_no_turns_can_be_taken_nobody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("HOME", "~")  # as of a user that has none
+    asked = Questions(tmp_path, Answerer(kind, str(tmp_path / "gone")))
+    asked.take(f"{asked._mark}WANTS 7")
+    assert (tmp_path / "said-7").exists()
+
+
 DESKTOP = {
     "zenity": ["--entry", "--title=remote-kernels", "--text=X &lt;b&gt; Y", "--hide-text"],
     "kdialog": ["--title", "remote-kernels", "--password", "X <b> Y"],
