@@ -20,6 +20,7 @@ import click
 
 from remote_kernels.cli.check import command as check
 from remote_kernels.cli.demo import demo
+from remote_kernels.cli.discover import discover
 from remote_kernels.cli.login import login, logout
 from remote_kernels.cli.logs import logs, report
 from remote_kernels.cli.manage import manage
@@ -33,6 +34,7 @@ PAGES = [
     Path(__file__).with_name("remote-kernels.1"),
     Path(__file__).with_name("remote-kernels-login.1"),
     Path(__file__).with_name("remote-kernels-check.1"),
+    Path(__file__).with_name("remote-kernels-discover.1"),
     Path(__file__).with_name("remote-kernels-manage.1"),
 ]
 
@@ -93,6 +95,7 @@ _ASKED: dict[str, Any] = {
     "queue": "NAME",
     "account": "NAME",
 }
+_PLACES = ("system", "sys_prefix", "prefix")
 _SCHEDULERS = {"slurm": "slurm", "sge": "sge, sge_qrsh", "pbs": "pbs", "lsf": "lsf"}
 
 
@@ -155,6 +158,7 @@ def generated(page: str) -> str:
         "LOGIN OPTIONS": partial(options_of, login),
         "LOGOUT OPTIONS": partial(options_of, logout),
         "CHECK OPTIONS": partial(options_of, check, *DECLARED),
+        "DISCOVER OPTIONS": partial(options_of, discover, *DECLARED, "user", *_PLACES),
         "LOGS OPTIONS": partial(options_of, logs),
         "REPORT OPTIONS": partial(options_of, report),
         "TRANSLATION": translation,

@@ -26,6 +26,7 @@ from jupyter_client.connect import write_connection_file
 from remote_kernels import check_probe, errors, steps
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
+from remote_kernels.kernelspecs import environment
 from remote_kernels.options import KernelOptions, to_argv
 from remote_kernels.private_directory import base_directory
 from remote_kernels.questions import ASKED, ASKING
@@ -145,7 +146,7 @@ class _Launcher:
         with self._said.open("wb") as said:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "remote_kernels", *to_argv(options), self.connection_file],
-                env={**os.environ, VARIABLE: str(trace)},
+                env={**os.environ, **environment(options), VARIABLE: str(trace)},
                 # Its questions are asked where we were started.
                 stdin=None if os.isatty(0) else subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -248,6 +248,14 @@ class PrecommandError(RemoteKernelsError):
     advice = "run the pre-command by hand over there; it must end with status 0"
 
 
+class ActivationError(RemoteKernelsError):
+    """The environment that is to be activated is not there."""
+
+    exit_code = 29
+    step = steps.COMMAND
+    advice = "look for it over there: remote-kernels discover HOST; change --activate"
+
+
 class CommandNotFoundError(RemoteKernelsError):
     """The kernel command was not found over there."""
 

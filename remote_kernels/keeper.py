@@ -540,7 +540,7 @@ def _wait_instead_of_us(descriptor: int, argv: "list[str]") -> None:
     os.execvp(argv[0], argv)
 
 
-def become(argv: "Sequence[str | bytes]", env: "dict[str, str] | None" = None) -> None:
+def become(argv: "Sequence[str | bytes]", env: "dict[bytes, bytes] | None" = None) -> None:
     """In a child: run a program, of which nothing was said if there is none but in its output."""
     for signum in range(1, signal.NSIG):
         # Python ignores some signals, and so would what it becomes.

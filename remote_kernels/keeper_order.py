@@ -57,11 +57,15 @@ def kernel_order(life: Life, cancel: str = "") -> KernelOrder:
     """
     info, options = life.connection.info, life.options
     command = kernel_command_parts(life.kernel_cmd, info)
+    environment = life.environment
     carries = life.interface.carries
     return KernelOrder(
         file=copy_parts(info) if carries else [json.dumps(info, indent=2)],
         file_name=life.connection.copy_name,
-        texts={d: [shell_text(d, life.mark, options.precmd), *command] for d in DIALECTS},
+        texts={
+            d: [shell_text(d, life.mark, options.precmd, environment), *command] for d in DIALECTS
+        },
+        variables=environment.handed_over(),
         shell=life.interface.shell(options),
         workdir=options.workdir or "",
         near_directory=working_directory() or "",

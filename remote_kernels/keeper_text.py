@@ -49,7 +49,7 @@ _NO_PYTHON = f"printf '\\n%s\\n' {{said}}; {RUN_LINE}"
 
 _MODULES = ("lines", "channel", "carrier", "keeper")
 _MODULES_OF = {
-    "Kernel": (*_MODULES, "spool", "kernel_keeper"),
+    "Kernel": (*_MODULES, "spool", "login_shell", "kernel_keeper"),
     "Command": (*_MODULES, "command_keeper"),
 }
 
@@ -68,7 +68,7 @@ def start_of_keeper(order: Order) -> tuple[bytes, bytes]:
     held = rest.pop("held")
     kind = type(held).__name__.removesuffix("Order")
     call = f"run({kind}Keeper, Order({kind}Order(**{vars(held)!a}), **{rest!a}))"
-    return _sent(_MODULES_OF[kind], call, order.mark, asks=order.on_terminal)
+    return start_of_program(_MODULES_OF[kind], call, order.mark, asks=order.on_terminal)
 
 
 def attachment(host: str, path: str, mark: str) -> tuple[bytes, bytes]:
@@ -82,14 +82,25 @@ def attachment(host: str, path: str, mark: str) -> tuple[bytes, bytes]:
     Returns:
         As :func:`start_of_keeper`.
     """
-    return _sent(_MODULES, f"attach({host!a}, {path!a}, {mark!a}, {BOOTSTRAP!a})", mark)
+    return start_of_program(_MODULES, f"attach({host!a}, {path!a}, {mark!a}, {BOOTSTRAP!a})", mark)
 
 
-def _sent(
+def start_of_program(
     modules: Sequence[str], call: str, mark: str, *, asks: bool = False
 ) -> tuple[bytes, bytes]:
-    text = f"{_as_text(modules)}\nfrom remote_kernels.{modules[-1]} import *\n"
-    program = zlib.compress(f"{text}from remote_kernels.keeper import *\n{call}".encode())
+    """What has to be sent to run a program of ours over there.
+
+    Args:
+        modules: of ours that it consists of, each behind those that it imports.
+        call: Python that is run in the end; it knows what is in these modules.
+        mark: begins what is said over there.
+        asks: the far side is to say SEND when the program may be sent.
+
+    Returns:
+        As :func:`start_of_keeper`.
+    """
+    imports = "\n".join(f"from remote_kernels.{module} import *" for module in modules)
+    program = zlib.compress(f"{_as_text(modules)}\n{imports}\n{call}".encode())
     size = len(program)
     ready = f"os.write(1, {as_bytes(f'{mark} {SEND}')!r} + b'\\n')" if asks else ""
     no_python = _NO_PYTHON.format(said=shlex.quote(f"{mark} {NO_PYTHON}"))

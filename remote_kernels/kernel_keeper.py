@@ -24,6 +24,7 @@ from remote_kernels.keeper import (
     reaped,
     to_null,
 )
+from remote_kernels.login_shell import dialect_of, login_shell
 from remote_kernels.spool import FileSpool, Room
 
 TYPE_CHECKING = False
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 #: The kernel's sockets in the order of their urgency.
 SOCKETS = ("control_port", "stdin_port", "shell_port", "hb_port", "iopub_port")
+# The variable that says what is to be activated.
+_ENVIRONMENT = "rk_activate"
+
 #: The ranks of their streams, which are more urgent than what the kernel prints.
 SOCKETS_RANK = 1
 OUTPUT_RANK = SOCKETS_RANK + len(SOCKETS)
@@ -57,6 +61,7 @@ class KernelOrder:
         file: what the connection file is to hold.
         file_name: its name.
         texts: for sh, fish and csh: what the login shell is to run.
+        variables: that it has to start with.
         shell: argv of the shell that runs it with -c; empty: the login shell.
         workdir: a directory that has to exist.
         near_directory: entered if no workdir is given and it exists.
@@ -74,6 +79,7 @@ class KernelOrder:
         file: "Parts",
         file_name: str,
         texts: "dict[str, Parts]",
+        variables: "dict[str, str]",
         shell: "Sequence[str]",
         workdir: str,
         near_directory: str,
@@ -88,6 +94,7 @@ class KernelOrder:
         self.file = file
         self.file_name = file_name
         self.texts = texts
+        self.variables = variables
         self.shell = shell
         self.workdir = workdir
         self.near_directory = near_directory
@@ -101,7 +108,7 @@ class KernelOrder:
 
 
 class StartError(Exception):
-    """The kernel cannot be started: WORKDIR, FILE or PORTS, and a sentence."""
+    """The kernel cannot be started: ENVIRONMENT, WORKDIR, FILE or PORTS, and a sentence."""
 
 
 class Kernel:
@@ -143,6 +150,7 @@ class Kernel:
         Raises:
             StartError: that cannot be done.
         """
+        self._look_for_environment()
         self._enter()
         self._choose_addresses()
         name, here = self._order.file_name, _as_text(os.getcwdb())
@@ -166,6 +174,16 @@ class Kernel:
             _write_private(_as_bytes(path), self._text)
         except OSError as error:
             raise StartError("FILE", f"{path}: {error.strerror}") from None
+
+    def _look_for_environment(self) -> None:
+        prefix = self._order.variables.get(_ENVIRONMENT)
+        if prefix is None:
+            return
+        if _is_of_home(prefix):
+            prefix = _as_text(os.path.expanduser(_as_bytes(prefix)))
+            self._order.variables[_ENVIRONMENT] = prefix
+        if not os.path.isdir(_as_bytes(prefix)):
+            raise StartError("ENVIRONMENT", f"{prefix}: no such directory")
 
     def _enter(self) -> None:
         workdir = self._order.workdir
@@ -199,14 +217,15 @@ class Kernel:
 
     def start(self) -> None:
         """Start it in the login shell, in a session of its own."""
-        shell = list(self._order.shell) or _login_shell()
-        name = os.path.basename(shell[0])
-        self._dialect = {"fish": "fish", "csh": "csh", "tcsh": "csh"}.get(name, "sh")
+        shell = list(self._order.shell) or login_shell()
+        self._dialect = dialect_of(shell[0])
         words = [*shell[1:], "-c", self._filled(self._order.texts[self._dialect])]
         argv: list[str | bytes] = [shell[0], *map(_as_bytes, words)]
         unset = {*self._order.unset, "JPY_PARENT_PID", "JPY_INTERRUPT_EVENT", "JPY_SESSION_NAME"}
-        env = {n: value for n, value in os.environ.items() if n not in unset}
-        env.setdefault("TERM", "dumb")
+        env = {name: value for name, value in os.environb.items() if _as_text(name) not in unset}
+        env.setdefault(b"TERM", b"dumb")
+        variables = self._order.variables
+        env.update((_as_bytes(name), _as_bytes(variables[name])) for name in variables)
         self._kills = _memory_kills()
         self.output, theirs = os.pipe()
         self.group = os.fork()
@@ -477,17 +496,6 @@ class _Waiting:
 
     def _keep(self, data: memoryview) -> None:
         self.data += data
-
-
-def _login_shell() -> "list[str]":
-    shell = os.environ.get("SHELL", "")
-    name = os.path.basename(shell)
-    if name in ("csh", "tcsh"):
-        # One that is given a command cannot be a login shell.
-        return [shell]
-    if name in ("bash", "zsh", "mksh", "dash", "sh", "ash", "fish") or name.startswith("ksh"):
-        return [shell, "-l", "-i"]
-    return ["/bin/sh", "-l", "-i"]
 
 
 def _is_of_home(path: str) -> bool:

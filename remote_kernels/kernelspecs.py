@@ -6,24 +6,26 @@ nor remote_ikernel's is changed or removed. It prints nothing.
 
 from __future__ import annotations
 
-import filecmp
+import hashlib
 import json
 import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from jupyter_core.paths import SYSTEM_JUPYTER_PATH, jupyter_data_dir, jupyter_path
 
 from remote_kernels import KERNEL_NAME_PREFIX
 from remote_kernels.errors import KernelSpecError
 from remote_kernels.interfaces import interface_named
+from remote_kernels.kernel_environment import VARIABLE, from_json, to_json
 from remote_kernels.options import (
     DEFAULT_INTERFACE,
     DEFAULT_KERNEL_CMD,
@@ -35,6 +37,9 @@ from remote_kernels.options import (
 
 #: What --migrate keeps of the old kernel.json.
 BACKUP_NAME = "kernel.json.remote_ikernel"
+
+# In a kernelspec's metadata, where it comes from.
+_ORIGIN = "remote_kernels"
 
 _LOGOS = Path(__file__).parent / "logos"
 _MODULES = {"remote_kernels": "remote-kernels", "remote_ikernel": "remote_ikernel"}
@@ -104,6 +109,26 @@ def search_directories() -> list[Path]:
     return [Path(directory) for directory in jupyter_path("kernels")]
 
 
+class Origin(NamedTuple):
+    """Where a kernelspec comes from that ``remote-kernels discover`` has written.
+
+    Attributes:
+        way: interface, host and gateways.
+        path: of the kernel over there.
+        needs: paths without which it is not there any more.
+        by: add or sync.
+        digest: of all that was found of it, and asked for it.
+        logos: digests of its pictures, by their names.
+    """
+
+    way: list[str]
+    path: str
+    needs: list[str]
+    by: str
+    digest: str
+    logos: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class KernelSpec:
     """A kernelspec that we, or remote_ikernel, wrote.
@@ -152,7 +177,23 @@ class KernelSpec:
                 kernel_cmd=found.kernel_cmd or DEFAULT_KERNEL_CMD,
             )
         found = found._replace(language=self.document.get("language") or None)
+        if VARIABLE in (env := self.document.get("env") or {}):
+            found = found._replace(env=from_json(env[VARIABLE]))
         return found._replace(name=self._given_name(found))
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where it comes from; None if a person has made it."""
+        try:
+            return Origin(**self.document["metadata"][_ORIGIN])
+        except (LookupError, TypeError):
+            return None
+
+    def with_origin(self, origin: Origin) -> KernelSpec:
+        """The same with a note of where it comes from."""
+        note = {**origin._asdict(), "logos": dict(origin.logos)}
+        metadata = {**(self.document.get("metadata") or {}), _ORIGIN: note}
+        return KernelSpec(self.directory, {**self.document, "metadata": metadata})
 
     def _given_name(self, options: KernelOptions) -> str:
         """What --name was; remote_ikernel kept it in the display name only."""
@@ -221,7 +262,21 @@ def _document(options: KernelOptions, shown: str, old: dict[str, Any]) -> dict[s
     document.pop("language", None)
     if options.language is not None:
         document["language"] = options.language
+    env = dict(old.get("env") or {})
+    env.pop(VARIABLE, None)
+    document.pop("env", None)
+    if env := {**env, **environment(options)}:
+        document["env"] = env
     return document
+
+
+def environment(options: KernelOptions) -> dict[str, str]:
+    """The variables that kernel.json has Jupyter give to the launcher.
+
+    Args:
+        options: of the kernel.
+    """
+    return {VARIABLE: to_json(options.env)} if options.env else {}
 
 
 def planned(options: KernelOptions, parent: Path) -> tuple[KernelSpec, bool]:
@@ -295,8 +350,12 @@ def _in_words(doing: str) -> Iterator[None]:
         ) from error
 
 
-def write(spec: KernelSpec) -> None:
+def write(spec: KernelSpec, logos: Mapping[str, bytes] | None = None) -> None:
     """Write a kernelspec, all or nothing. What else lies in its directory stays.
+
+    Args:
+        spec: the kernelspec.
+        logos: pictures of its own, by their names; ours are taken where there are none.
 
     Raises:
         KernelSpecError: it cannot be written; everything is as before.
@@ -312,9 +371,7 @@ def write(spec: KernelSpec) -> None:
         ) as outer:
             staged = Path(outer) / "kernelspec"
             staged.mkdir()
-            if not any(target.glob("logo-*")):
-                for logo in _LOGOS.iterdir():
-                    shutil.copyfile(logo, staged / logo.name)
+            spec = _with_logos(spec, staged, logos or {})
             text = json.dumps(spec.document, indent=2, sort_keys=True) + "\n"
             (staged / "kernel.json").write_text(text, encoding="ascii")
             if not exists:
@@ -323,6 +380,25 @@ def write(spec: KernelSpec) -> None:
             # kernel.json comes last: it is what makes the directory a kernelspec.
             for path in sorted(staged.iterdir(), key=lambda path: path.name == "kernel.json"):
                 path.replace(target / path.name)
+
+
+def _with_logos(spec: KernelSpec, staged: Path, logos: Mapping[str, bytes]) -> KernelSpec:
+    """Put pictures beside a kernel.json that is to be written, where there are none yet."""
+    if any(spec.directory.glob("logo-*")):
+        old = _read(spec.directory)
+        before = old.origin if old is not None else None
+        if spec.origin is None or before is None:
+            return spec
+        return spec.with_origin(spec.origin._replace(logos=before.logos))
+    for name, data in logos.items():
+        (staged / name).write_bytes(data)
+    if not logos:
+        for logo in _LOGOS.iterdir():
+            shutil.copyfile(logo, staged / logo.name)
+    if spec.origin is None:
+        return spec
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in logos.items()}
+    return spec.with_origin(spec.origin._replace(logos=digests))
 
 
 def migrate(spec: KernelSpec) -> KernelSpec:
@@ -350,10 +426,16 @@ def remove(spec: KernelSpec) -> None:
     with _in_words(f"{directory} cannot be removed"):
         (directory / "kernel.json").unlink()
         (directory / BACKUP_NAME).unlink(missing_ok=True)
-        for logo in _LOGOS.iterdir():
-            copy = directory / logo.name
+        logos = {logo.name: _digest(logo) for logo in _LOGOS.iterdir()}
+        if spec.origin is not None:
+            logos.update(spec.origin.logos)
+        for copy in directory.glob("logo-*"):
             # A person's own logo may bear the same name.
-            if copy.is_file() and filecmp.cmp(logo, copy, shallow=False):
+            if copy.is_file() and logos.get(copy.name) == _digest(copy):
                 copy.unlink()
     with suppress(OSError):
         directory.rmdir()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from remote_kernels import __version__
 from remote_kernels.connection_file import ConnectionFile
 from remote_kernels.errors import LoginError, RemoteKernelsError
+from remote_kernels.kernel_environment import VARIABLE, from_json
 from remote_kernels.life import Life
 from remote_kernels.options import from_argv
 from remote_kernels.private_directory import PrivateDirectory
@@ -34,6 +36,8 @@ def launch(argv: Sequence[str]) -> int:
     life: Life | None = None
     try:
         options, path = from_argv(argv)
+        # What we start is not to have it.
+        options = options._replace(env=from_json(os.environ.pop(VARIABLE, "{}")))
         life = Life(options, ConnectionFile.read(path))
         if (standing := _standing_refusal(life)) is not None:
             code, text = standing

@@ -15,6 +15,7 @@ from remote_kernels import errors
 from remote_kernels.connection_file import ConnectionFile
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces import interface_named
+from remote_kernels.kernel_environment import KernelEnvironment
 from remote_kernels.options import (
     DEFAULT_INTERFACE,
     DEFAULT_KERNEL_CMD,
@@ -63,6 +64,7 @@ class Life:
         way: to the machine on which the session begins; None for this one.
         connection: the connection file that Jupyter wrote.
         kernel_cmd: as the person typed it.
+        environment: what the kernel finds over there.
         mark: begins each line that our programs over there say.
         stage: login, queue, placing, shell, precmd, starting or up.
         said: the last lines that the far side printed, of the stage.
@@ -95,6 +97,7 @@ class Life:
         self.way = self.interface.way(self.options)
         self.connection = connection
         self.kernel_cmd = as_typed(self.options.kernel_cmd or DEFAULT_KERNEL_CMD)
+        self.environment = KernelEnvironment.parse(self.options.activate, self.options.env)
         self.mark = f"@rk-{os.urandom(8).hex()}"
         self.stage = "login"
         self.said: deque[str] = deque(maxlen=_LINES_SHOWN)
@@ -312,6 +315,10 @@ class Life:
         if what == "WORKDIR":
             return errors.WorkdirError(
                 f"cannot enter the working directory {self.options.workdir}", said=self.said
+            )
+        if what == "ENVIRONMENT":
+            return errors.ActivationError(
+                f"cannot activate the environment {self.options.activate}", said=self.said
             )
         if what == "FILE":
             return errors.ConnectionCopyError(

@@ -205,6 +205,30 @@ class KernelOptions(NamedTuple):
             general=True,
         ),
     )
+    activate: str | None = _option(
+        None,
+        Option(
+            ("--activate",),
+            "Conda environment or virtualenv over there, by its directory; it is activated before "
+            "the pre-command and the kernel command.",
+            "DIR",
+            launcher_flag="--activate",
+            general=True,
+            new=True,
+        ),
+    )
+    env: tuple[str, ...] = _option(
+        (),
+        Option(
+            ("--env",),
+            "Variables that the kernel has over there, each NAME=VALUE; $NAME and ${NAME} in a "
+            "value are read over there. One or more words after one flag; may be repeated. Values "
+            "stand in kernel.json, and in no command line of a kernel.",
+            "NAME=VALUE…",
+            general=True,
+            new=True,
+        ),
+    )
     precmd: str | None = _option(
         None,
         Option(

@@ -153,6 +153,7 @@ class PlainKernel:
             copy_name=self.life.connection.copy_name,
             kernel_cmd=self.life.kernel_cmd,
             precmd=self.life.options.precmd,
+            environment=self.life.environment,
             workdir=self.life.options.workdir,
             near_directory=working_directory(),
             shell=self.life.interface.shell(self.life.options),

@@ -13,7 +13,7 @@ What the far side says, in this order, but for START, which may come later than 
 ``SHELL``           the login shell's start-up files let us through
 ``PRECMD status``   the pre-command ended
 ``UP``              the kernel listens on its ports
-``FAIL what``       WORKDIR, PORTS or FILE: the sentence on it was printed before
+``FAIL what``       ENVIRONMENT, WORKDIR, PORTS or FILE: the sentence on it was printed before
 ``EXIT status``     the kernel ended, its connection file is removed; then ``MEMORY`` if it was
                     killed, and Linux has killed something since its start for want of memory
 ``PONG``            the answer to PING
@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 
 from remote_kernels.connection_file import PORT_NAMES, copy_parts
 from remote_kernels.errors import OptionsError
+from remote_kernels.kernel_environment import KernelEnvironment
 from remote_kernels.shell_text import FRESH, LOGIN_SHELL, PROLOGUE
 
 _FIELD = re.compile(r"\{(?:(?:host_)?connection_file|ci\[(\w+)\])\}")
@@ -52,6 +53,7 @@ class Script(NamedTuple):
         copy_name: name of the connection file over there.
         kernel_cmd: the person's kernel command, with its {connection_file} or {ci[…]} fields.
         precmd: the person's pre-command.
+        environment: what the kernel finds over there.
         workdir: a directory that has to exist over there.
         near_directory: entered if no workdir is given and it exists over there, to be written to.
         shell: argv of the shell that runs the kernel command with -c; empty: the login shell.
@@ -66,6 +68,7 @@ class Script(NamedTuple):
     copy_name: str
     kernel_cmd: str
     precmd: str | None = None
+    environment: KernelEnvironment = KernelEnvironment()
     workdir: str | None = None
     near_directory: str | None = None
     shell: Sequence[str] = ()
@@ -90,6 +93,7 @@ class Script(NamedTuple):
                 *assignments,
                 PROLOGUE,
                 *(f"unset {name}" for name in self.unset),
+                *self._handed_over(),
                 f'rk_tell HELLO "$(uname -n)" {job}',
                 _PLACE,
                 f"rk_json={self._json()}",
@@ -100,6 +104,11 @@ class Script(NamedTuple):
                 _BODY,
             ]
         )
+
+    def _handed_over(self) -> list[str]:
+        """Assignments of what the login shell is handed for the environment."""
+        handed_over = self.environment.handed_over()
+        return [f"export {name}={shlex.quote(value)}" for name, value in handed_over.items()]
 
     def _ports(self) -> Sequence[int]:
         return [self.info[name] for name in PORT_NAMES] if self.keep_ports else self.ports
@@ -113,7 +122,7 @@ class Script(NamedTuple):
 
     def _shell_text(self, dialect: str) -> str:
         """What the login shell is to run, as an sh word."""
-        text = shlex.quote(shell_text(dialect, self.mark, self.precmd))
+        text = shlex.quote(shell_text(dialect, self.mark, self.precmd, self.environment))
         return text + kernel_command_word(self.kernel_cmd, self.info)
 
 
@@ -212,17 +221,18 @@ _VARIABLES = {
 }
 
 
-def shell_text(dialect: str, mark: str, precmd: str | None) -> str:
+def shell_text(dialect: str, mark: str, precmd: str | None, environment: KernelEnvironment) -> str:
     """What the login shell is to run before the kernel command.
 
     Args:
         dialect: sh, fish or csh.
         mark: begins each line that it says for us.
         precmd: the person's pre-command.
+        environment: what the kernel finds over there.
     """
-    before, after = DIALECTS[dialect]
-    text = before.replace("MARK", mark)
-    return text + precmd + "\n" + after.replace("MARK", mark) if precmd else text
+    before, after = (text.replace("MARK", mark) for text in DIALECTS[dialect])
+    by_person = f"{precmd}\n{after}" if precmd else ""
+    return before + environment.activation(dialect) + by_person + environment.exports(dialect)
 
 
 #: For each family of shells: what it runs first, and what it runs after the pre-command.
@@ -247,10 +257,16 @@ DIALECTS = {
 }
 
 _PLACE = r"""
+case ${rk_activate-} in '~/'*) rk_activate=$HOME/${rk_activate#'~/'} ;; esac
+
 # Who reads the words notices that all is to end; "trap :" unlike "trap ''" is not inherited.
 rk_over=
 trap rk_over=yes HUP TERM
 rk_fail() { rk_tell FAIL "$@"; exit 1; }
+if [ -n "${rk_activate-}" ] && ! [ -d "$rk_activate" ]; then
+  printf '%s: no such directory\n' "$rk_activate"
+  rk_fail ENVIRONMENT
+fi
 
 case $rk_workdir in
   # Without write permission there the connection file could not be.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from remote_kernels.questions import Questions, find_answerer
+from remote_kernels.questions import Answerer, Questions, find_answerer
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import KeptLogin, SharedLogin, place_for_sockets
 from remote_kernels.shell_text import as_bytes
@@ -43,25 +44,59 @@ def log_in(
     shared = None
     alone = alone or life.options.no_share
     if life.way is not None:
-        if not alone and (place := place_for_sockets()) is not None:
-            life.kept_login = kept_login(life.way, place)
-            shared = SharedLogin(life.way, place)
-        life.questions = Questions(
-            directory,
-            find_answerer(os.environ),
-            shared.pattern if shared is not None else "",
-            life.log,
-        )
-        write_config(
-            life.way,
-            directory,
-            life.questions,
+        login = prepare(
+            *(life.way, directory, find_answerer(os.environ)),
+            alone=alone,
+            log=life.log,
             told=life.trace is not None,
-            socket=shared.socket if shared is not None else None,
             connect_timeout=_AGAIN_TIMEOUT if again else CONNECT_TIMEOUT,
         )
+        life.questions, shared, life.kept_login = login
     argv = life.interface.keeper_command(life.options, directory, alone=alone)
     return PipeSession(traced(life, argv), life.questions), shared
+
+
+class Login(NamedTuple):
+    """What belongs to a login that is to begin.
+
+    Attributes:
+        questions: that ssh may ask.
+        shared: the connection that it shares; None if none.
+        kept: what ``remote-kernels login`` has kept for the way; None if nothing.
+    """
+
+    questions: Questions
+    shared: SharedLogin | None
+    kept: KeptLogin | None
+
+
+def prepare(
+    way: Way,
+    directory: Path,
+    answerer: Answerer,
+    *,
+    alone: bool = False,
+    log: Callable[[str], None] = lambda text: None,
+    **how: Any,
+) -> Login:
+    """Prepare a login: wait for its turn, and write ssh's configuration.
+
+    Args:
+        way: to the host.
+        directory: a private one.
+        answerer: of what ssh asks.
+        alone: over a connection of its own.
+        log: takes when somebody is asked.
+        how: see :func:`write_config`.
+    """
+    shared = kept = None
+    if not alone and (place := place_for_sockets()) is not None:
+        kept = kept_login(way, place)
+        shared = SharedLogin(way, place)
+    questions = Questions(directory, answerer, shared.pattern if shared is not None else "", log)
+    socket = shared.socket if shared is not None else None
+    write_config(way, directory, questions, socket=socket, **how)
+    return Login(questions, shared, kept)
 
 
 def traced(life: Life, argv: list[str]) -> list[str]:

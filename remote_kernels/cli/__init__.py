@@ -18,6 +18,7 @@ VERSION = f"Remote Jupyter kernel manager (version {__version__})."
 # Names of commands, not commands: one is not imported when another is run.
 _COMMANDS = {
     "manage": "manage:manage",
+    "discover": "discover:discover",
     "check": "check:command",
     "logs": "logs:logs",
     "report": "logs:report",

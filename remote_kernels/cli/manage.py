@@ -95,7 +95,15 @@ def _refuse_misfits(values: dict[str, Any]) -> None:
         raise click.UsageError("--json is of use with --show or --dry-run only.")
 
 
-def _place(values: dict[str, Any]) -> Path | None:
+def place_of(values: dict[str, Any]) -> Path | None:
+    """The directory of kernelspecs that was named, if one was.
+
+    Args:
+        values: what click read, by the names of the options.
+
+    Raises:
+        click.UsageError: it is none.
+    """
     if values["user"]:
         return kernelspecs.user_directory()
     if values["system"]:
@@ -318,7 +326,8 @@ def _action_params() -> list[click.Parameter]:
     ]
 
 
-def _place_params() -> list[click.Parameter]:
+def place_params() -> list[click.Parameter]:
+    """The options that say where a kernelspec lies."""
     group = "Where the kernelspec lies"
     return [
         ManageOption(
@@ -384,7 +393,7 @@ def _output_params() -> list[click.Parameter]:
     params=[
         *_action_params(),
         *kernel_params("The kernel, with --add and --edit"),
-        *_place_params(),
+        *place_params(),
         *_output_params(),
     ],
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -402,7 +411,7 @@ def manage(ctx: click.Context, /, **values: Any) -> None:
     request = Request(
         words=words if isinstance(words, tuple) else (str(words),),
         changes=changes(values),
-        place=_place(values),
+        place=place_of(values),
         dry_run=values["dry_run"],
         json=values["json"],
     )

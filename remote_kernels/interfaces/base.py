@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from remote_kernels.errors import OptionsError
+from remote_kernels.kernel_environment import KernelEnvironment
 from remote_kernels.options import DECLARED, KernelOptions, given
 from remote_kernels.resources import kibibytes, seconds
 from remote_kernels.shell_text import BOOTSTRAP
@@ -60,6 +61,7 @@ class Interface:
                 raise OptionsError(f"{option.flags[0]} is one of {', '.join(option.choices)}")
         lease_of(options)
         spool_of(options)
+        KernelEnvironment.parse(options.activate, options.env)
         cls.way(options)
         cls.shell(options)
 

@@ -41,6 +41,8 @@ HELD = {
         "sshd/test_private.py::test_no_secret_is_seen_in_proc",
         "sshd/test_trust.py::test_the_key_is_nowhere_on_this_side",
     ],
+    "The values of `--env`": ["sshd/test_environments.py::test_an_environment_is_activated"],
+    "What a host tells": ["unit/test_discovery.py::test_a_host_that_lies"],
     "What you answer": ["sshd/test_trust.py::test_an_answer_is_stored_nowhere"],
     "Nothing gets into the history": ["sshd/test_trust.py::test_no_history"],
     "No file is written through a link": [

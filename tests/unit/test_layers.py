@@ -18,23 +18,23 @@ ROOT = Path(remote_kernels.__file__).parent
 
 # A module imports from floors below its own only; those of one package also from each other.
 FLOORS = (
-    {"", "channel", "check_probe", "lines", "steps", "turn"},
-    {"errors"},
+    {"", "answers", "channel", "check_probe", "lines", "login_shell", "steps", "turn"},
+    {"errors", "survey"},
     {
         *("carrier", "connection_file", "hosts", "network", "options"),
         *("private_directory", "resources", "shell_text", "spool"),
         *("shared_login", "ssh_connection", "surroundings", "trace", "wakeups"),
     },
-    {"kernel_log"},
+    {"kernel_environment", "kernel_log"},
     {"askpass", "keeper", "questions", "queue_script", "remote_script", "way", "way_back"},
     {"command_keeper", "interfaces", "keeper_text", "kernel_keeper", "refusals", "session"},
     {"holding", "life", "node_forwards"},
     {"allocation", "keeper_order", "kept_kernel", "way_in"},
-    {"kept_channel", "plain_kernel"},
+    {"errand", "kept_channel", "plain_kernel"},
     {"kept_life"},
     {"kept_job"},
     {"kernelspecs", "launcher", "standing_login"},
-    {"check", "report"},
+    {"check", "discovery", "report"},
     {"demo"},
     {"cli"},
     {"__main__"},
@@ -51,12 +51,12 @@ ONLY_IN = {
     "pexpect": {"session"},
     "platformdirs": {"kernel_log"},
     "rich": {"cli"},
-    "subprocess": {"askpass", "check", "demo", "questions", "report", "ssh_connection"},
+    "subprocess": {"askpass", "check", "demo", "questions", "report", "ssh_connection", "survey"},
 }
 
 INTERFACES_MAY_USE = {
     *("", "errors", "hosts", "options", "resources", "shell_text", "way"),
-    *("interfaces.base", "interfaces.scheduler"),
+    *("interfaces.base", "interfaces.scheduler", "kernel_environment"),
 }
 # An interface builds commands and reads texts; it looks at no machine and starts nothing.
 INTERFACES_MAY_USE_OF_PYTHON = {

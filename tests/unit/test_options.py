@@ -51,6 +51,8 @@ OPTIONS = st.builds(
     account=st.none() | TEXTS,
     launch_timeout=st.none() | TEXTS,
     workdir=st.none() | TEXTS,
+    activate=st.none() | TEXTS,
+    env=st.just(()),  # does not stand in argv
     precmd=st.none() | TEXTS,
     launch_args=st.none() | TEXTS,
     tunnel_hosts=st.lists(HOSTS, max_size=3).map(tuple),

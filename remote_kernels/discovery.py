@@ -1,0 +1,455 @@
+"""The kernels that could run on a host, and the kernelspecs that follow from them.
+
+What the host says is not trusted: its words become kernel commands that run over there, names,
+pictures and JSON for front ends, and nothing that would run here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from remote_kernels import kernelspecs
+from remote_kernels.errand import Errand
+from remote_kernels.errors import KernelSpecError, OptionsError, RemoteKernelsError
+from remote_kernels.hosts import Host
+from remote_kernels.interfaces import interface_named
+from remote_kernels.interfaces.scheduler import Scheduler
+from remote_kernels.kernel_environment import as_words
+from remote_kernels.kernelspecs import KernelSpec, Origin
+from remote_kernels.options import KernelOptions, given
+from remote_kernels.remote_script import refuse_secrets
+
+#: Of ours, that look around over there.
+MODULES = ("answers", "login_shell", "survey")
+
+# Of a kernelspec's metadata: one of these would have Jupyter run something else than our launcher.
+_NOT_CARRIED = frozenset({"kernel_provisioner"})
+_LOGO = re.compile(r"logo-[\w.-]{1,40}\.(png|svg)", re.ASCII)
+
+
+class Found(NamedTuple):
+    """A kernel that could run on a host.
+
+    Attributes:
+        name: that no other kernel of the host has.
+        kind: kernelspec, conda, venv, pyenv, uv or system.
+        path: of its kernelspec, of its environment or of its program.
+        language: as front ends know it; empty if it is not known.
+        version: of its language; empty if it is not known.
+        display_name: that its kernelspec has; empty without one.
+        program: by its whole path.
+        argv: of its kernelspec.
+        activate: directory of the environment that it needs activated; empty for none.
+        env: variables of its kernelspec.
+        interrupt_mode: of its kernelspec; empty if that says nothing.
+        metadata: of its kernelspec.
+        files: directory of its kernelspec, where its logos lie; empty for none.
+        problem: why it would not start; empty if it would.
+        uncertain: the problem may be over in a moment.
+        install: the command of sh that helps; empty if none is known.
+    """
+
+    name: str
+    kind: str
+    path: str
+    language: str
+    version: str
+    display_name: str
+    program: str
+    argv: tuple[str, ...]
+    activate: str
+    env: dict[str, str]
+    interrupt_mode: str
+    metadata: dict[str, Any]
+    files: str
+    problem: str
+    uncertain: bool
+    install: str
+
+    @property
+    def command(self) -> str:
+        """Its kernel command."""
+        quoted = map(shlex.quote, self.argv)
+        # It becomes a path in the quotes that it needs.
+        return " ".join(quoted).replace("'{connection_file}'", "{connection_file}")
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What of its kernelspec stands in ours as it is."""
+        found: dict[str, Any] = {}
+        if self.interrupt_mode in ("message", "signal"):
+            found["interrupt_mode"] = self.interrupt_mode
+        kept = {name: x for name, x in self.metadata.items() if name not in _NOT_CARRIED}
+        return {**found, "metadata": kept} if kept else found
+
+    @property
+    def needs(self) -> list[str]:
+        """The paths without which it is not there any more."""
+        return [f"{self.path}/kernel.json" if self.kind == "kernelspec" else self.path]
+
+    def data(self) -> dict[str, Any]:
+        """The same for programs."""
+        shown = self._asdict()
+        return {**shown, "argv": list(self.argv), "starts": not self.problem}
+
+
+class Discovery(NamedTuple):
+    """What was found on a host.
+
+    Attributes:
+        kernels: in their order.
+        notes: what could not be looked at: a path, and why.
+    """
+
+    kernels: tuple[Found, ...]
+    notes: tuple[tuple[str, str], ...]
+
+    def named(self, names: Sequence[str]) -> list[Found]:
+        """The kernels of these names, or at these paths.
+
+        Raises:
+            RemoteKernelsError: there is none, or there are more than one.
+        """
+        return [self._named(name) for name in names]
+
+    def _named(self, name: str) -> Found:
+        exact = [kernel for kernel in self.kernels if name in (kernel.name, kernel.path)]
+        alike = [kernel for kernel in self.kernels if kernel.name.endswith(f"/{name}")]
+        if len(exact or alike) == 1:
+            return (exact or alike)[0]
+        if alike:
+            lines = "\n".join(kernel.name for kernel in alike)
+            raise RemoteKernelsError(f"there are {len(alike)} kernels {name}", advice=lines)
+        raise RemoteKernelsError(
+            f"there is no kernel {name} over there",
+            advice="'remote-kernels discover HOST' lists those that there are; --look-in names "
+            "directories of projects",
+        )
+
+
+class There(NamedTuple):
+    """A host, and how kernels that are found there are to be started.
+
+    Attributes:
+        host: as the person wrote it; empty for this machine.
+        options: that are common to them.
+        parent: the directory of kernelspecs for them.
+        asked: the options that the person gave.
+    """
+
+    host: str
+    options: KernelOptions
+    parent: Path
+    asked: Mapping[str, Any]
+
+    @classmethod
+    def at(cls, host: str, asked: Mapping[str, Any], parent: Path) -> There:
+        """What the person wants.
+
+        Args:
+            host: that is looked at; the login host where a scheduler is to be asked.
+            asked: fields of :class:`KernelOptions` that were given.
+            parent: the directory of kernelspecs for what is added.
+
+        Raises:
+            OptionsError: they do not fit together.
+        """
+        options = KernelOptions(**{"interface": "ssh", **asked})
+        interface = interface_named(options.interface)
+        if not interface.carries:
+            if host:
+                raise OptionsError(f"the interface {interface.name} goes to no host")
+        elif not host:
+            raise OptionsError("a host is needed, or --interface local for this machine")
+        elif issubclass(interface, Scheduler):
+            options = options._replace(tunnel_hosts=(*options.tunnel_hosts, host))
+        else:
+            options = options._replace(host=host)
+        interface.check(options)
+        return cls(str(Host.parse(host)) if host else "", options, parent, asked)
+
+    def errand(self, log: Callable[[str], None]) -> Errand:
+        """A session to it.
+
+        Args:
+            log: takes when somebody is asked for what the login needs.
+        """
+        way = interface_named(self.options.interface).way(self.options)
+        return Errand(way, MODULES, log, alone=self.options.no_share)
+
+    @property
+    def way(self) -> list[str]:
+        """What tells kernels of this host from those of others."""
+        return [str(self.options.interface), self.options.host or "", *self.options.tunnel_hosts]
+
+
+class Change(NamedTuple):
+    """What is to become of one kernelspec.
+
+    Attributes:
+        what: added, updated, removed or left.
+        spec: as it is to be, or as it was.
+        found: over there; None if it has gone.
+        why: it is removed or left; empty otherwise.
+    """
+
+    what: str
+    spec: KernelSpec
+    found: Found | None
+    why: str = ""
+
+    def data(self) -> dict[str, Any]:
+        """The same for programs."""
+        name, path = self.spec.name, self.found.path if self.found is not None else None
+        shown = {"name": name, "display_name": self.spec.display_name, "path": path}
+        return {**shown, "why": self.why} if self.why else shown
+
+
+def discover(errand: Errand, look_in: Sequence[str]) -> Discovery:
+    """Look for all kernels of a host.
+
+    Args:
+        errand: to it.
+        look_in: directories of projects over there.
+
+    Raises:
+        RemoteKernelsError: it does not answer, or not what was asked.
+    """
+    answer = errand.ask("kernels", list(look_in))
+    try:
+        home = str(answer["home"])
+        kernels = [found for raw in answer["kernels"] if (found := _read(raw)) is not None]
+        notes = tuple((str(path), str(why)) for path, why in answer["notes"])
+    except (LookupError, TypeError, ValueError):
+        raise RemoteKernelsError("the far side lists its kernels in no way that we know") from None
+    return Discovery(tuple(_with_names(kernels, home)), notes)
+
+
+def _read(raw: Any) -> Found | None:
+    """A kernel as that side tells of it; None if it makes no sense."""
+    try:
+        words = {name: raw[name] or "" for name in _WORDS}
+        found = Found(
+            **words,
+            argv=tuple(raw["argv"]),
+            env=dict(raw["env"]),
+            metadata=dict(raw["metadata"]),
+            uncertain=bool(raw["uncertain"]),
+        )
+    except (LookupError, TypeError, ValueError):
+        return None
+    texts = [*words.values(), *found.argv, *found.env, *found.env.values()]
+    usable = all(isinstance(text, str) and "\0" not in text for text in texts)
+    return found if usable and found.name and found.path else None
+
+
+_WORDS = [name for name in Found._fields if name not in ("argv", "env", "metadata", "uncertain")]
+
+
+def _with_names(kernels: Sequence[Found], home: str) -> Iterator[Found]:
+    """The kernels, those of one name under their paths."""
+    names = [kernel.name for kernel in kernels]
+    for kernel in kernels:
+        if names.count(kernel.name) == 1:
+            yield kernel
+        elif kernel.path.startswith(f"{home}/"):
+            yield kernel._replace(name=f"~{kernel.path.removeprefix(home)}")
+        else:
+            yield kernel._replace(name=kernel.path)
+
+
+# --- kernelspecs --------------------------------------------------------------------------------
+
+
+def options_of(there: There, found: Found) -> KernelOptions:
+    """The options of the kernelspec for a kernel.
+
+    Args:
+        there: its host.
+        found: the kernel.
+
+    Raises:
+        OptionsError: it cannot be started by us.
+    """
+    refuse_secrets(found.command)
+    options = there.options._replace(
+        name=there.options.name or found.name,
+        language=found.language or None,
+        kernel_cmd=found.command,
+        activate=there.options.activate or found.activate or None,
+        env=(*as_words(found.env), *there.options.env),
+    )
+    interface_named(options.interface).check(options)
+    return options
+
+
+def added(there: There, found: Found, by: str) -> Change:
+    """The kernelspec of a kernel that has none; nothing is written.
+
+    Args:
+        there: its host.
+        found: the kernel.
+        by: add or sync.
+
+    Raises:
+        KernelSpecError: one that is in the way is not this kernel's.
+        OptionsError: it cannot be started by us.
+    """
+    spec, replaced = kernelspecs.planned(options_of(there, found), there.parent)
+    origin = spec.origin
+    if replaced and (origin is None or (origin.way, origin.path) != (there.way, found.path)):
+        raise KernelSpecError(
+            f"the kernel {spec.name} is another one, so it is left as it is",
+            advice="add this one with another --name, or remove that with manage --delete "
+            f"{spec.name}",
+        )
+    return Change("updated" if replaced else "added", _told(spec, there, found, by), found)
+
+
+def _told(spec: KernelSpec, there: There, found: Found, by: str) -> KernelSpec:
+    """A kernelspec with what it has from its host, and a note of that."""
+    document = {**spec.document, **found.document}
+    origin = Origin(there.way, found.path, found.needs, by, _digest(there, found))
+    return KernelSpec(spec.directory, document).with_origin(origin)
+
+
+def _digest(there: There, found: Found) -> str:
+    """Another one where the kernelspec is to be another one."""
+    shown = found._replace(version="", uncertain=False, install="")._asdict()
+    asked = {name: str(value) for name, value in sorted(there.asked.items())}
+    text = json.dumps([shown, asked], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write(errand: Errand, changes: Sequence[Change]) -> None:
+    """Write the kernelspecs of changes, and remove those that are to be removed.
+
+    Args:
+        errand: to their host, for their logos.
+        changes: to be made.
+
+    Raises:
+        KernelSpecError: one cannot be written; it is as before.
+    """
+    wanted = [x for x in changes if x.what in ("added", "updated") and x.found is not None]
+    directories = [change.found.files for change in wanted if change.found and change.found.files]
+    logos: dict[str, dict[str, bytes]] = {}
+
+    def note(answer: Any) -> None:
+        logos[directories[len(logos)]] = _logos(answer)
+
+    if directories:
+        note(errand.ask("files", directories, told=note))
+    for change in wanted:
+        assert change.found is not None
+        kernelspecs.write(change.spec, logos.get(change.found.files, {}))
+    for change in changes:
+        if change.what == "removed":
+            kernelspecs.remove(change.spec)
+
+
+def _logos(answer: Any) -> dict[str, bytes]:
+    """The pictures of a kernelspec, as far as they have names of pictures."""
+    found = {}
+    for name, text in answer.items() if isinstance(answer, dict) else ():
+        if isinstance(text, str) and _LOGO.fullmatch(name):
+            try:
+                found[name] = base64.b64decode(text, validate=True)
+            except binascii.Error:
+                continue
+    return found
+
+
+# --- following a host ---------------------------------------------------------------------------
+
+
+def sync(errand: Errand, there: There, discovery: Discovery) -> list[Change]:
+    """What makes the kernelspecs here follow a host; nothing is written.
+
+    Args:
+        errand: to the host.
+        there: the host.
+        discovery: what was found.
+    """
+    specs = {}
+    for spec in kernelspecs.find([there.parent]):
+        if spec.origin is not None and spec.origin.way == there.way:
+            specs[spec.origin.path] = spec
+    changes: list[Change] = []
+    for found in discovery.kernels:
+        if found.path in specs:
+            spec = specs.pop(found.path)
+            changes += _followed(there, spec, found)
+        elif not found.problem:
+            changes.append(_tried(there, found))
+    return [*changes, *_vanished(errand, list(specs.values()))]
+
+
+def _tried(there: There, found: Found) -> Change:
+    try:
+        return added(there, found, "sync")
+    except RemoteKernelsError as error:
+        options = there.options._replace(name=found.name)
+        directory = there.parent / kernelspecs.kernel_name(options).lower()
+        return Change("left", KernelSpec(directory, {}), found, error.sentence)
+
+
+def _followed(there: There, spec: KernelSpec, found: Found) -> Iterator[Change]:
+    """What has changed of a kernel that has a kernelspec."""
+    origin = spec.origin
+    assert origin is not None
+    if found.problem:
+        removed = origin.by == "sync" and not found.uncertain
+        yield Change("removed" if removed else "left", spec, found, found.problem)
+    elif origin.digest != _digest(there, found):
+        new = options_of(there, found)
+        # What the person has changed by --edit since then stays.
+        asked = {name: value for name, value in given(new).items() if name in there.asked}
+        told = {name: getattr(new, name) for name in ("language", "kernel_cmd", "activate", "env")}
+        options = spec.options._replace(**{**asked, **told})
+        by_now = kernelspecs.edited(spec, options)
+        yield Change("updated", _told(by_now, there, found, origin.by), found)
+
+
+def _vanished(errand: Errand, specs: Sequence[KernelSpec]) -> Iterator[Change]:
+    """What is to become of kernelspecs whose kernels were not found."""
+    needs = {spec.name: list(spec.origin.needs) for spec in specs if spec.origin is not None}
+    asked = [path for paths in needs.values() for path in paths]
+    gone = set(errand.ask("missing", asked) or ()) if asked else set()
+    for spec in specs:
+        assert spec.origin is not None
+        if not gone & set(needs[spec.name]):
+            yield Change("left", spec, None, "it was not found, but its files are there")
+        elif spec.origin.by == "sync":
+            yield Change("removed", spec, None, "it is not there any more")
+        else:
+            yield Change("left", spec, None, "it is not there any more, but a sync did not add it")
+
+
+def install(errand: Errand, found: Found, told: Callable[[str], None]) -> None:
+    """Run the command that makes a kernel one that would start.
+
+    Args:
+        errand: to its host.
+        found: the kernel.
+        told: takes what is printed over there, line by line.
+
+    Raises:
+        RemoteKernelsError: no such command is known, or it failed.
+    """
+    if not found.install:
+        raise RemoteKernelsError(
+            f"nothing is to be installed for {found.name}",
+            advice=f"it would not start: {found.problem}" if found.problem else "it would start",
+        )
+    last = errand.ask("install", found.install, told=lambda line: told(str(line)))
+    if last is not None:
+        told(str(last))

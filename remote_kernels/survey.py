@@ -1,0 +1,667 @@
+"""Looks on the far side for all kernels that could run there.
+
+It reads the kernelspecs where Jupyter looks for them, asks every Jupyter for those that it knows
+beside, and looks for environments that hold a kernel without any. Programs are asked side by side,
+and one that does not answer is left. The far side runs this file: Python 3.6, the standard library
+alone.
+"""
+
+import base64
+import glob
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from remote_kernels.answers import CannotAnswer
+from remote_kernels.login_shell import dialect_of, login_shell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    Spec = dict[str, Any]
+
+# Seconds that a program may take; a file server that is away would keep us for ever.
+_PATIENCE = 10.0
+_AT_ONCE = 8
+# A logo, and what a kernel.json may have, in bytes.
+_LARGEST_FILE = 1 << 20
+# Of those, and other things that a directory may have without end.
+_MOST = 2000
+
+_HOME = os.path.expanduser("~")
+_ENDS_PROBE = "@rk-probe "
+
+# Where conda, mamba and micromamba are put by their installers.
+_CONDA_ROOTS = (
+    *("~/miniconda3", "~/anaconda3", "~/miniforge3", "~/mambaforge", "~/micromamba", "~/conda"),
+    *("~/.local/share/mamba", "~/.local/share/micromamba", "/opt/conda", "/opt/miniconda3"),
+    *("/opt/anaconda3", "/opt/miniforge3"),
+)
+# Directories of virtualenvs: virtualenvwrapper's, those of many people, pipenv's, poetry's.
+_VENV_DIRECTORIES = (
+    *("~/.virtualenvs", "~/Virtualenvs", "~/virtualenvs", "~/venvs", "~/.venvs"),
+    *("~/.local/share/virtualenvs", "~/.cache/pypoetry/virtualenvs"),
+    "~/Library/Caches/pypoetry/virtualenvs",
+)
+
+# Any Python from 2.7 on runs this.
+_PROBE = """
+import json, os, sys
+try:
+    from importlib.util import find_spec as find
+except ImportError:
+    from pkgutil import find_loader as find
+try:
+    import sysconfig
+    closed = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+except Exception:
+    closed = ""
+base = getattr(sys, "base_prefix", sys.prefix)
+def has(name):
+    try:
+        return find(name) is not None
+    except Exception:
+        return False
+found = {
+    "prefix": sys.prefix,
+    "version": "%d.%d.%d" % sys.version_info[:3],
+    "has": [name for name in sys.argv[1:] if has(name)],
+    "closed": base == sys.prefix and os.path.exists(closed),
+}
+sys.stdout.write("@rk-probe " + json.dumps(found))
+"""
+
+
+class Environment:
+    """A directory with a Python, an R or a Julia in it.
+
+    Attributes:
+        prefix: the directory.
+        kind: conda, venv, pyenv, uv or system.
+        name: by which people know it.
+        is_activated: programs in it expect to find it activated.
+    """
+
+    def __init__(self, prefix: str, kind: str, name: str = "") -> None:
+        self.prefix = prefix
+        self.kind = kind
+        own = os.path.basename(prefix)
+        # The one of a project has a name that tells nothing.
+        self.name = name or (os.path.basename(os.path.dirname(prefix)) if own == ".venv" else own)
+        self.is_activated = kind in ("conda", "venv")
+
+    @property
+    def python(self) -> str:
+        """Its Python; empty if it has none."""
+        return _program(os.path.join(self.prefix, "bin", "python"))
+
+
+class Survey:
+    """One look around.
+
+    Attributes:
+        notes: what could not be looked at: a path, and why.
+    """
+
+    def __init__(self, look_in: "Sequence[str]") -> None:
+        """Look around.
+
+        Args:
+            look_in: directories of projects, whose environments are looked for as well.
+        """
+        self.notes: list[tuple[str, str]] = []
+        self._pool = ThreadPoolExecutor(_AT_ONCE)
+        env = self._pool.submit(login_environment)
+        self._environments = {e.prefix: e for e in self._find_environments(look_in)}
+        self.env = env.result()
+        self._path = self.env.get("PATH", os.defpath).split(os.pathsep)
+        self._add_environments_of_login()
+        self._specs = list(self._find_specs())
+        self._pythons: dict[str, Future[Spec | None]] = {}
+
+    def kernels(self) -> "Iterator[Spec]":
+        """All kernels, each as a dictionary; kernelspecs first."""
+        jupyters = [self._pool.submit(self._ask_jupyter, path) for path in self._jupyters()]
+        self._ask_pythons()
+        known = {os.path.realpath(spec["path"]) for spec in self._specs}
+        for jupyter in jupyters:
+            for spec in jupyter.result():
+                real = os.path.realpath(spec["path"])
+                if real not in known:
+                    known.add(real)
+                    self._specs.append(spec)
+        self._ask_pythons()
+        served = set()
+        for spec in self._specs:
+            kernel = self._of_spec(spec)
+            if kernel is not None:
+                served.add(kernel["program"])
+                yield kernel
+        yield from self._without_spec(served)
+
+    # --- environments ---------------------------------------------------------------------------
+
+    def _list(self, directory: str) -> "list[str]":
+        """The paths in a directory, as far as it may be looked at."""
+        try:
+            names = sorted(os.listdir(directory))[:_MOST]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self.notes.append((directory, error.strerror or str(error)))
+            return []
+        return [os.path.join(directory, name) for name in names]
+
+    def _find_environments(self, look_in: "Sequence[str]") -> "Iterator[Environment]":
+        for prefix in self._conda_prefixes():
+            if os.path.isdir(os.path.join(prefix, "conda-meta")):
+                is_root = os.path.isdir(os.path.join(prefix, "condabin"))
+                yield Environment(prefix, "conda", "base" if is_root else "")
+        for directory in _VENV_DIRECTORIES:
+            for prefix in self._list(os.path.expanduser(directory)):
+                yield from _venv(prefix)
+        for directory in map(os.path.expanduser, look_in):
+            if not os.path.isdir(directory):
+                self.notes.append((directory, "no such directory"))
+            for place in [directory, *self._list(directory)]:
+                for prefix in [place, *(os.path.join(place, n) for n in (".venv", "venv", "env"))]:
+                    yield from _venv(prefix)
+                for prefix in self._list(os.path.join(place, ".pixi", "envs")):
+                    yield Environment(prefix, "conda", "")
+        pyenv = os.environ.get("PYENV_ROOT") or os.path.join(_HOME, ".pyenv")
+        for prefix in self._list(os.path.join(pyenv, "versions")):
+            if not os.path.islink(prefix):
+                name = f"pyenv-{os.path.basename(prefix)}"
+                yield Environment(prefix, "venv" if _is_venv(prefix) else "pyenv", name)
+        uv = os.environ.get("UV_PYTHON_INSTALL_DIR") or os.path.join(
+            _HOME, ".local/share/uv/python"
+        )
+        for prefix in self._list(uv):
+            if not os.path.islink(prefix):
+                yield Environment(prefix, "uv")
+
+    def _conda_prefixes(self) -> "Iterator[str]":
+        roots = [os.path.expanduser(root) for root in _CONDA_ROOTS]
+        for variable in ("CONDA_PREFIX", "CONDA_ROOT", "MAMBA_ROOT_PREFIX"):
+            if os.environ.get(variable):
+                roots.append(os.environ[variable])
+        for root in dict.fromkeys(roots):
+            yield root
+            yield from self._list(os.path.join(root, "envs"))
+        yield from self._list(os.path.join(_HOME, ".conda/envs"))
+        try:
+            # Every conda notes here what it has made.
+            with open(os.path.join(_HOME, ".conda/environments.txt"), encoding="utf-8") as file:
+                yield from [line.strip() for line in file if line.startswith("/")][:_MOST]
+        except (OSError, ValueError):
+            pass
+
+    def _add_environments_of_login(self) -> None:
+        """Add those that only the login shell knows of, as by "conda init"."""
+        before = os.environ.copy()
+        os.environ.update(self.env)
+        try:
+            for environment in self._find_environments(()):
+                self._environments.setdefault(environment.prefix, environment)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    def _of(self, path: str) -> "Environment | None":
+        """The environment in which a program lies."""
+        prefix = os.path.dirname(os.path.dirname(path))
+        return self._environments.get(prefix)
+
+    # --- kernelspecs ----------------------------------------------------------------------------
+
+    def _spec_directories(self) -> "Iterator[str]":
+        """Where kernelspecs lie, by the rules of jupyter_core."""
+        env = self.env
+        yield from (os.path.join(x, "kernels") for x in env.get("JUPYTER_PATH", "").split(":") if x)
+        data = os.path.join(
+            env.get("XDG_DATA_HOME") or os.path.join(_HOME, ".local/share"), "jupyter"
+        )
+        for user in (env.get("JUPYTER_DATA_DIR"), data, os.path.join(_HOME, "Library/Jupyter")):
+            if user:
+                yield os.path.join(user, "kernels")
+        yield os.path.join(_HOME, ".ipython/kernels")
+        for prefix in [*self._environments, sys.prefix, "/usr/local", "/usr", "/opt/homebrew"]:
+            yield os.path.join(prefix, "share/jupyter/kernels")
+
+    def _find_specs(self) -> "Iterator[Spec]":
+        seen = set()
+        for parent in self._spec_directories():
+            for directory in self._list(parent):
+                file = os.path.join(directory, "kernel.json")
+                real = os.path.realpath(directory)
+                if os.path.isfile(file) and real not in seen:
+                    seen.add(real)
+                    yield _read_spec(directory, file)
+
+    def _jupyters(self) -> "list[str]":
+        """One of the commands of each installation."""
+        places = [*self._path, *(os.path.join(prefix, "bin") for prefix in self._environments)]
+        found = [_program(os.path.join(place, "jupyter-kernelspec")) for place in places]
+        return list({os.path.realpath(path): path for path in reversed(found) if path}.values())
+
+    def _ask_jupyter(self, path: str) -> "list[Spec]":
+        """The kernelspecs that one Jupyter knows."""
+        said = _output([path, "list", "--json"], self.env)
+        try:
+            known = json.loads(said or "")["kernelspecs"]
+            specs = [
+                {"name": name, "path": entry["resource_dir"], "document": entry["spec"]}
+                for name, entry in known.items()
+            ]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            self.notes.append((path, "does not list its kernelspecs"))
+            return []
+        return specs
+
+    def _of_spec(self, spec: "Spec") -> "Spec | None":
+        """The kernel of a kernelspec; None if it would run somewhere else."""
+        document = spec["document"]
+        kernel = _kernel(spec["name"], "kernelspec", spec["path"])
+        if document is None:
+            return {**kernel, "problem": spec["problem"]}
+        argv = list(document["argv"])
+        if argv[1:2] == ["-m"] and argv[2:3] in (["remote_kernels"], ["remote_ikernel"]):
+            return None
+        owner = self._environments.get(os.path.abspath(spec["path"]).split("/share/jupyter/")[0])
+        argv = [word.replace("{resource_dir}", spec["path"]) for word in argv]
+        argv[0] = self._resolved(argv[0], owner)
+        environment = self._of(argv[0]) or owner
+        kernel.update(
+            argv=argv,
+            program=argv[0],
+            language=document.get("language"),
+            display_name=document.get("display_name"),
+            env={str(n): str(v) for n, v in (document.get("env") or {}).items()},
+            interrupt_mode=document.get("interrupt_mode"),
+            metadata=document.get("metadata") or {},
+            files=spec["path"],
+        )
+        if environment is not None:
+            kernel["environment"] = environment.kind
+            kernel.update(self._activated(environment, kernel["env"]))
+            if environment is owner and spec["name"] in ("python3", "python2"):
+                kernel.update(name=environment.name, path=environment.prefix, kind=environment.kind)
+        return self._judged(kernel)
+
+    def _resolved(self, program: str, owner: "Environment | None") -> str:
+        """A kernelspec's program by its whole path; as it stands if there is none."""
+        if os.path.basename(program) != program:
+            return os.path.expanduser(program)
+        places = [os.path.join(owner.prefix, "bin")] if owner is not None else []
+        return shutil.which(program, path=os.pathsep.join([*places, *self._path])) or program
+
+    def _activated(
+        self, environment: Environment, env: "Mapping[str, str] | None" = None
+    ) -> "Spec":
+        """What an activation is for a kernel, and the variables that it brings."""
+        if not environment.is_activated:
+            return {}
+        try:
+            # What "conda env config vars set" has noted.
+            with open(f"{environment.prefix}/conda-meta/state", encoding="utf-8") as file:
+                noted = json.load(file)["env_vars"]
+            own = {str(name): str(value).replace("$", "$$") for name, value in noted.items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            own = {}
+        return {"activate": environment.prefix, "env": {**own, **(env or {})}}
+
+    # --- kernels without a kernelspec -----------------------------------------------------------
+
+    def _without_spec(self, served: "set[str]") -> "Iterator[Spec]":
+        for environment in self._environments.values():
+            if environment.python and environment.python not in served:
+                served.add(environment.python)
+                kernel = _kernel(environment.name, environment.kind, environment.prefix)
+                kernel.update(self._activated(environment))
+                yield self._of_python(kernel, environment.python)
+        installed = set(map(self._installation, served))
+        for python in self._system_pythons():
+            if self._installation(python) not in installed:
+                installed.add(self._installation(python))
+                yield self._of_python(_kernel(os.path.basename(python), "system", python), python)
+        real = set(map(os.path.realpath, served))
+        yield from self._of_r(real)
+        yield from self._of_julia(real)
+
+    def _installation(self, python: str) -> "tuple[str, str]":
+        """What tells one Python from another; a virtualenv's is a link to another one's."""
+        probe = self._pythons[python].result() if python in self._pythons else None
+        return (probe["prefix"], probe["version"]) if probe is not None else (python, "")
+
+    def _of_python(self, kernel: "Spec", python: str) -> "Spec":
+        argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        metadata = {"debugger": True}
+        kernel.update(argv=argv, program=python, language="python", metadata=metadata)
+        return self._judged(kernel)
+
+    def _system_pythons(self) -> "list[str]":
+        """Those of the PATH that belong to no environment, the plain name first."""
+        found = []
+        for place in dict.fromkeys(self._path):
+            if os.path.dirname(place) in self._environments:
+                continue
+            for name in ["python3", *(f"python3.{minor}" for minor in range(6, 30))]:
+                path = _program(os.path.join(place, name))
+                # pyenv's are no Pythons, but look for one.
+                if path and not os.path.dirname(path).endswith("/shims"):
+                    found.append(path)
+        return found
+
+    def _of_r(self, served: "set[str]") -> "Iterator[Spec]":
+        for program in self._programs("R"):
+            if os.path.realpath(program) not in served:
+                words = ["--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"]
+                yield self._of_language("R", [program, *words])
+
+    def _of_julia(self, served: "set[str]") -> "Iterator[Spec]":
+        depot = self.env.get("JULIA_DEPOT_PATH", "").split(":")[0] or f"{_HOME}/.julia"
+        files = glob.glob(f"{depot}/packages/IJulia/*/src/kernel.jl")
+        newest = max(files, key=os.path.getmtime) if files else f"{depot}/packages/IJulia"
+        for program in self._programs("julia"):
+            if os.path.realpath(program) not in served:
+                words = ["-i", "--color=yes", "--project=@.", newest, "{connection_file}"]
+                yield self._of_language("julia", [program, *words])
+
+    def _of_language(self, language: str, argv: "list[str]") -> "Spec":
+        environment = self._of(argv[0])
+        kernel = _kernel(language, "system", argv[0])
+        if environment is not None:
+            kernel.update(name=f"{environment.name}/{language}", kind=environment.kind)
+            kernel.update(self._activated(environment))
+        kernel.update(argv=argv, program=argv[0], language=language)
+        return self._judged(kernel)
+
+    def _programs(self, name: str) -> "list[str]":
+        """All programs of that name, each once."""
+        places = [*self._path, *(os.path.join(prefix, "bin") for prefix in self._environments)]
+        found = [_program(os.path.join(place, name)) for place in dict.fromkeys(places)]
+        return list({os.path.realpath(path): path for path in reversed(found) if path}.values())
+
+    # --- whether they would start ---------------------------------------------------------------
+
+    def _ask_pythons(self) -> None:
+        """Ask every Python that may be needed which modules it has; answers come later."""
+        wanted = {"ipykernel", "pip"}
+        pythons = [e.python for e in self._environments.values() if e.python]
+        pythons += self._system_pythons()
+        for spec in self._specs:
+            argv = (spec["document"] or {}).get("argv") or [""]
+            if argv[1:2] == ["-m"]:
+                wanted.add(str(argv[2:3] and argv[2]).partition(".")[0])
+            owner = self._environments.get(spec["path"].split("/share/jupyter/")[0])
+            pythons.append(self._resolved(argv[0], owner))
+        for python in dict.fromkeys(pythons):
+            name = os.path.basename(python)
+            if name.startswith(("python", "pypy")) and python not in self._pythons:
+                command = [python, "-c", _PROBE, *sorted(wanted)]
+                self._pythons[python] = self._pool.submit(_probed, command, self.env)
+
+    def _judged(self, kernel: "Spec") -> "Spec":
+        """Say of a kernel whether it would start, and else what would help."""
+        argv = kernel["argv"]
+        if not os.access(argv[0], os.X_OK) or not os.path.isabs(argv[0]):
+            return {**kernel, "problem": f"{argv[0]} is not there, or no program"}
+        name = os.path.basename(argv[0])
+        if argv[0] in self._pythons:
+            self._judge_python(kernel)
+        elif name == "R" and "IRkernel::main()" in argv:
+            self._judge_r(kernel)
+        elif name == "julia":
+            self._judge_julia(kernel)
+        return kernel
+
+    def _judge_python(self, kernel: "Spec") -> None:
+        argv = kernel["argv"]
+        probe = self._pythons[argv[0]].result()
+        if probe is None:
+            kernel.update(problem=f"{argv[0]} does not run", uncertain=True)
+            return
+        kernel["version"] = probe["version"]
+        module = str(argv[2]).partition(".")[0] if argv[1:2] == ["-m"] and argv[2:] else ""
+        needed = "ipykernel" if module == "ipykernel_launcher" else module
+        if needed and needed not in probe["has"]:
+            kernel["problem"] = f"its Python has no {needed}"
+            kernel["install"] = self._install(argv[0], needed, probe)
+
+    def _judge_r(self, kernel: "Spec") -> None:
+        program = kernel["program"]
+        root = (_output([program, "RHOME"], self.env) or "").strip()
+        libraries = [*self.env.get("R_LIBS", "").split(":"), *glob.glob(f"{_HOME}/R/*/*")]
+        libraries.append(f"{root}/library")
+        if root.startswith("/usr"):
+            # Debian's and Red Hat's R look there as well.
+            libraries += glob.glob("/usr/lib*/R/*library") + glob.glob("/usr/local/lib*/R/*library")
+        kernel["version"] = _field(f"{root}/library/base/DESCRIPTION", "Version")
+        if not any(os.path.isdir(f"{library}/IRkernel") for library in libraries if library):
+            kernel["problem"] = "its R has no IRkernel"
+            kernel["install"] = _command([program, "-e", 'install.packages("IRkernel")'])
+
+    def _judge_julia(self, kernel: "Spec") -> None:
+        program = kernel["program"]
+        kernel["version"] = (_output([program, "--version"], self.env) or "").split(" ")[-1].strip()
+        files = [word for word in kernel["argv"] if "/IJulia" in word and os.path.isabs(word)]
+        if not all(map(os.path.isfile, files)):
+            kernel["problem"] = "its Julia has no IJulia"
+            kernel["install"] = _command([program, "-e", 'using Pkg; Pkg.add("IJulia")'])
+
+    def _install(self, python: str, module: str, probe: "Spec") -> str:
+        """The command that installs a kernel's module."""
+        environment = self._of(python)
+        if probe["closed"]:
+            # Its system forbids pip to write there.
+            own = os.path.join(_HOME, ".virtualenvs", os.path.basename(python))
+            first = _command([python, "-m", "venv", own])
+            return f"{first} && {_command([f'{own}/bin/python', '-m', 'pip', 'install', module])}"
+        if "pip" in probe["has"]:
+            user = [] if environment is not None else ["--user"]
+            return _command([python, "-m", "pip", "install", *user, module])
+        for name in ("mamba", "micromamba", "conda"):
+            conda = next(iter(self._programs(name)), "")
+            if conda and environment is not None and environment.kind == "conda":
+                return _command([conda, "install", "-y", "-p", environment.prefix, module])
+        uv = next(iter(self._programs("uv")), "")
+        if uv:
+            return _command([uv, "pip", "install", "--python", python, module])
+        pip = _command([python, "-m", "pip", "install", module])
+        return f"{_command([python, '-m', 'ensurepip'])} && {pip}"
+
+
+# --- what can be asked for ----------------------------------------------------------------------
+
+
+def kernels(look_in: "Sequence[str]") -> "Iterator[Spec]":
+    """All kernels that could run here, and what could not be looked at.
+
+    Args:
+        look_in: directories of projects.
+
+    Raises:
+        CannotAnswer: there is no home, in which most of them lie.
+    """
+    if not os.path.isdir(_HOME):
+        raise CannotAnswer(f"your home {_HOME} is not there")
+    survey = Survey(look_in)
+    yield {"kernels": list(survey.kernels()), "notes": survey.notes, "home": _HOME}
+
+
+def files(directories: "Sequence[str]") -> "Iterator[Spec]":
+    """What lies beside the kernel.json of kernelspecs and is shown to people: logos.
+
+    Args:
+        directories: of kernelspecs.
+    """
+    for directory in directories:
+        found = {}
+        for path in sorted(glob.glob(os.path.join(glob.escape(directory), "logo-*")))[:8]:
+            try:
+                with open(path, "rb") as file:
+                    data = file.read(_LARGEST_FILE + 1)
+            except OSError:
+                continue
+            if len(data) <= _LARGEST_FILE:
+                found[os.path.basename(path)] = base64.b64encode(data).decode("ascii")
+        yield found
+
+
+def missing(paths: "Sequence[str]") -> "Iterator[list[str]]":
+    """Those of some paths where there is nothing, and not only nothing to be seen.
+
+    Args:
+        paths: of kernels.
+    """
+    gone = []
+    for path in paths:
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            gone.append(path)
+        except OSError:
+            pass
+    yield gone
+
+
+def install(command: str) -> "Iterator[str]":
+    """Run a command in the login shell; what it prints, line by line.
+
+    Args:
+        command: of sh.
+
+    Raises:
+        CannotAnswer: it has failed.
+    """
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        env=login_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield line.decode("utf-8", "replace").rstrip()
+    if process.returncode:
+        raise CannotAnswer(f"it ended with status {process.returncode}")
+
+
+FUNCTIONS = {"kernels": kernels, "files": files, "missing": missing, "install": install}
+
+
+# --- small things -------------------------------------------------------------------------------
+
+
+def login_environment() -> "dict[str, str]":
+    """The environment that a login shell gives to what it starts; ours if it does not tell."""
+    shell = login_shell()
+    tell = 'import json, os; print(chr(10) + "@rk-probe " + json.dumps(dict(os.environ)))'
+    command = f"exec {shlex.quote(sys.executable)} -c '{tell}'"
+    if dialect_of(shell[0]) == "csh":
+        command = f"if ( -r ~/.login ) source ~/.login\n{command}"
+    said = _output([*shell, "-c", command], dict(os.environ)) or ""
+    try:
+        found = json.loads(said.rpartition(_ENDS_PROBE)[2])
+        return {str(name): str(value) for name, value in found.items()}
+    except (ValueError, AttributeError):
+        return dict(os.environ)
+
+
+def _kernel(name: str, kind: str, path: str) -> "Spec":
+    return {
+        "name": name,
+        "kind": kind,
+        "path": path,
+        "program": "",
+        "argv": [],
+        "language": None,
+        "display_name": None,
+        "version": None,
+        "activate": "",
+        "env": {},
+        "interrupt_mode": None,
+        "metadata": {},
+        "files": "",
+        "problem": "",
+        "uncertain": False,
+        "install": "",
+    }
+
+
+def _read_spec(directory: str, file: str) -> "Spec":
+    spec: Spec = {"name": os.path.basename(directory), "path": directory, "document": None}
+    try:
+        with open(file, "rb") as opened:
+            document = json.loads(opened.read(_LARGEST_FILE).decode("utf-8"))
+        argv = document["argv"]
+        if not argv or not all(isinstance(word, str) for word in argv):
+            raise ValueError("argv is no list of words")
+    except OSError as error:
+        spec["problem"] = f"its kernel.json cannot be read: {error.strerror}"
+    except (ValueError, LookupError, TypeError) as error:
+        spec["problem"] = f"its kernel.json is broken: {error}"
+    else:
+        spec["document"] = document
+    return spec
+
+
+def _field(path: str, name: str) -> "str | None":
+    """A field of a file of the kind that Debian's control files and R's descriptions are."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return next(
+                (x.split(":", 1)[1].strip() for x in file if x.startswith(f"{name}:")), None
+            )
+    except OSError:
+        return None
+
+
+def _venv(prefix: str) -> "Iterable[Environment]":
+    return [Environment(prefix, "venv")] if _is_venv(prefix) else []
+
+
+def _is_venv(prefix: str) -> bool:
+    # Those of virtualenv before version 20 have no pyvenv.cfg.
+    marks = ("pyvenv.cfg", "bin/activate")
+    return any(os.path.isfile(os.path.join(prefix, mark)) for mark in marks)
+
+
+def _program(path: str) -> str:
+    return path if os.access(path, os.X_OK) and os.path.isfile(path) else ""
+
+
+def _command(argv: "Sequence[str]") -> str:
+    return " ".join(map(shlex.quote, argv))
+
+
+def _probed(command: "list[str]", env: "dict[str, str]") -> "Spec | None":
+    try:
+        found: Spec = json.loads((_output(command, env) or "").rpartition(_ENDS_PROBE)[2])
+    except ValueError:
+        return None
+    return found
+
+
+def _output(command: "list[str]", env: "dict[str, str]") -> "str | None":
+    """What a program prints; None if it cannot be started, fails or takes too long."""
+    try:
+        done = subprocess.run(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_PATIENCE,
+            start_new_session=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None
