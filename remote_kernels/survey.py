@@ -252,7 +252,9 @@ class Survey:
 
     def _ask_jupyter(self, path: str) -> "list[Spec]":
         """The kernelspecs that one Jupyter knows."""
-        said = _output([path, "list", "--json"], self.env)
+        # Where there is something of IPython's and not yet of Jupyter's, it would begin to move over.
+        env = {**self.env, "IPYTHONDIR": os.devnull + "/none"}
+        said = _output([path, "list", "--json"], env)
         try:
             known = json.loads(said or "")["kernelspecs"]
             specs = [
