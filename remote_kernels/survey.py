@@ -10,6 +10,7 @@ import base64
 import glob
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -75,6 +76,18 @@ found = {
     "closed": base == sys.prefix and os.path.exists(closed),
 }
 sys.stdout.write("@rk-probe " + json.dumps(found))
+"""
+
+
+# What "jupyter kernelspec list" looks up; the command itself would make directories in the home.
+_KERNELSPECS = """
+import json
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_core.application import JupyterApp
+app = JupyterApp()
+app.load_config_file()
+manager = KernelSpecManager(parent=app, ensure_native_kernel=False)
+print("@rk-probe " + json.dumps(manager.get_all_specs()))
 """
 
 
@@ -207,11 +220,20 @@ class Survey:
         before = os.environ.copy()
         os.environ.update(self.env)
         try:
-            for environment in self._find_environments(()):
+            found = [*self._find_environments(()), *self._environments_of_path()]
+            for environment in found:
                 self._environments.setdefault(environment.prefix, environment)
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+    def _environments_of_path(self) -> "Iterator[Environment]":
+        """Those that the login shell has activated, wherever they lie."""
+        for prefix in map(os.path.dirname, self._path):
+            if os.path.isdir(os.path.join(prefix, "conda-meta")):
+                yield Environment(prefix, "conda")
+            elif prefix:
+                yield from _venv(prefix)
 
     def _of(self, path: str) -> "Environment | None":
         """The environment in which a program lies."""
@@ -252,11 +274,9 @@ class Survey:
 
     def _ask_jupyter(self, path: str) -> "list[Spec]":
         """The kernelspecs that one Jupyter knows."""
-        # Where there is something of IPython's and not yet of Jupyter's, it would begin to move over.
-        env = {**self.env, "IPYTHONDIR": os.devnull + "/none"}
-        said = _output([path, "list", "--json"], env)
+        said = _output([_interpreter(path), "-c", _KERNELSPECS], self.env) or ""
         try:
-            known = json.loads(said or "")["kernelspecs"]
+            known = json.loads(said.rpartition(_ENDS_PROBE)[2])
             specs = [
                 {"name": name, "path": entry["resource_dir"], "document": entry["spec"]}
                 for name, entry in known.items()
@@ -634,6 +654,16 @@ def _is_venv(prefix: str) -> bool:
     # Those of virtualenv before version 20 have no pyvenv.cfg.
     marks = ("pyvenv.cfg", "bin/activate")
     return any(os.path.isfile(os.path.join(prefix, mark)) for mark in marks)
+
+
+def _interpreter(script: str) -> str:
+    """The Python that runs a script that pip or conda has installed."""
+    try:
+        with open(script, "rb") as file:
+            found = re.search(rb"/[^\n'\"]*?/python[\d.]*", file.read(1024))
+    except OSError:
+        found = None
+    return found[0].decode("utf-8", "surrogateescape") if found else sys.executable
 
 
 def _program(path: str) -> str:
