@@ -34,6 +34,7 @@ class Allocation:
 
     Attributes:
         interface: of the kernel.
+        name: of the job.
         job: what is known of it; None as long as nothing is.
         program: of sh, that asks for the job.
         asked: the scheduler's command is being run.
@@ -67,7 +68,7 @@ class Allocation:
         self.interface = interface
         self._options = options
         self._send, self._log, self._warn = send, log, warn
-        name = interface.job_name(options, mark[-6:])
+        self.name = name = interface.job_name(options, mark[-6:])
         self._command = interface.job_command(options, name)
         self._script = QueueScript(
             mark=mark,

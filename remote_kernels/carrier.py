@@ -266,7 +266,14 @@ class Connection:
         stream: that carries them.
     """
 
-    def __init__(self, loop: Loop, descriptor: int, stream: "Stream", closed: "Callback") -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        descriptor: int,
+        stream: "Stream",
+        closed: "Callback",
+        seen: "Callable[[bytes], None] | None" = None,
+    ) -> None:
         """Begin to carry.
 
         Args:
@@ -275,8 +282,10 @@ class Connection:
                 on.
             stream: that carries it.
             closed: called once when it was closed.
+            seen: is shown what was read.
         """
         self.stream = stream
+        self._seen = seen
         self._loop, self._descriptor, self._closed = loop, descriptor, closed
         self._out = bytearray()
         self._is_open = True
@@ -326,6 +335,8 @@ class Connection:
         except OSError:
             data = b""
         if data:
+            if self._seen is not None:
+                self._seen(data)
             self.stream.write(data)
             if self.stream.full:
                 self.watch()

@@ -13,8 +13,8 @@ import time
 import tty
 
 from remote_kernels.carrier import Connection, numbers
-from remote_kernels.channel import MOST_NUMBERS, ChannelError
-from remote_kernels.keeper import BEAT, OUTPUT, Keeper, Order, become, reaped
+from remote_kernels.channel import MOST_NUMBERS
+from remote_kernels.keeper import BEAT, OUTPUT, Keeper, Order, become, from_hex, reaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ class CommandKeeper(Keeper):
         if words[:1] == ["KERNEL"]:
             self._has_kernel = words[1:] == ["YES"]
         elif words[:1] == ["FORGET"]:
-            _forget(_from_hex(words[1:]))
+            _forget(from_hex(words[1:]))
         elif words[:1] == ["RUN"]:
             (number,) = numbers(words[1:2], MOST_NUMBERS)
-            self._run(number, _from_hex(words[2:]).split(b"\0"))
+            self._run(number, from_hex(words[2:]).split(b"\0"))
         else:
             super().on_words(words)
 
@@ -128,6 +128,21 @@ class CommandKeeper(Keeper):
     def on_sigterm(self) -> None:
         """End the command."""
         self.finish()
+
+    def on_wish(self, word: str) -> bool:
+        """See :class:`Keeper`; what the kernel's keeper is to do, the launcher tells it, if it can.
+
+        STOP ends the job, and with it all that is in it.
+        """
+        if word == "STOP" and self._line is None:
+            self.finish()
+        elif self._line is not None:
+            self.tell("ASKED", word)
+        elif self._has_kernel and self._pty >= 0:
+            os.write(self._pty, f"\n{self._mark} {word}\n".encode())
+        else:
+            return False
+        return True
 
     def finish(self) -> None:
         """Close the terminal, and be over when the command has ended of that."""
@@ -194,14 +209,6 @@ def _hang_up_all(group: int) -> None:
     except OSError:
         # All have gone.
         pass
-
-
-def _from_hex(words: "list[str]") -> bytes:
-    try:
-        (word,) = words
-        return bytes.fromhex(word)
-    except ValueError:
-        raise ChannelError("these are no hexadecimal digits") from None
 
 
 def _forget(path: bytes) -> None:

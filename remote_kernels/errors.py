@@ -20,6 +20,8 @@ class RemoteKernelsError(Exception):
     exit_code = 1
     #: The step of a kernel's way in which this happens.
     step = steps.NONE
+    #: Whether the launcher that Jupyter starts next by itself is to fail as well, at once.
+    refused = False
     #: What to try, when the place that raises knows nothing better.
     advice = ""
 
@@ -132,8 +134,6 @@ class LoginError(RemoteKernelsError):
     exit_code = 10
     step = steps.LOGIN
     advice = "log in by hand with ssh: what it says there holds here, too"
-    #: Whether the next attempt would be refused as well, and might be held against the person.
-    refused = False
 
 
 class SshNotFoundError(LoginError):
@@ -289,6 +289,15 @@ class ConnectionLostError(RemoteKernelsError):
     exit_code = 27
     step = steps.CELL
     advice = "start the kernel again when the machine can be reached"
+
+
+class KernelStoppedError(RemoteKernelsError):
+    """The kernel was stopped by ``remote-kernels stop``."""
+
+    exit_code = 32
+    step = steps.CELL
+    advice = "start it again when you want it"
+    refused = True
 
 
 class PortsError(RemoteKernelsError):

@@ -30,6 +30,8 @@ MESSAGES, OUTPUT, FIRST_SOCKET = 0, 1, 2
 MESSAGES_RANK = 0
 #: Seconds that something is kept whose launcher has closed the line instead of losing it.
 CLOSED_LEASE = 6.0
+#: What is asked on the socket of a keeper, beside the descriptors that a session brings.
+STATUS = "STATUS"
 #: In the private directory, leads to what lies outside and has to go with it.
 FILE_LINK = "file"
 #: Seconds that a socket on the same host may take.
@@ -64,9 +66,15 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 # Its standard input is a pipe from the keeper, that says what is to be removed if that is killed.
 _GUARD = r"""
 trap '' HUP INT TERM
-end_if_done() { case $1 in "DONE "*) exec sleep "${1#DONE }" ;; esac; }
-IFS= read -r directory; IFS= read -r group; end_if_done "$group"
-IFS= read -r file; IFS= read -r word; end_if_done "$word"
+directory= group= file=
+while IFS= read -r line; do
+  case $line in
+    "DIRECTORY "*) directory=${line#* } ;;
+    "GROUP "*) group=${line#* } ;;
+    "FILE "*) file=${line#* } ;;
+    "DONE "*) exec sleep "${line#* }" ;;
+  esac
+done
 if [ -n "$group" ]; then
   kill -TERM "-$group"
   kill -CONT "-$group"
@@ -94,6 +102,7 @@ class Order:
         stays_near: the line cannot be lost, only closed.
         on_terminal: the first line is a job's terminal, without which there is no job. Another one
             may be brought beside it.
+        about: what a person who asks is told of it: a text of JSON.
     """
 
     def __init__(
@@ -105,6 +114,7 @@ class Order:
         lease: "float | None",
         stays_near: bool,
         on_terminal: bool,
+        about: str,
     ) -> None:
         self.held = held
         self.mark = mark
@@ -112,6 +122,7 @@ class Order:
         self.lease = lease
         self.stays_near = stays_near
         self.on_terminal = on_terminal
+        self.about = about
 
 
 class Keeper:
@@ -138,6 +149,9 @@ class Keeper:
         """
         self._order = order
         self._guards = [guard]
+        self._guarded: dict[str, str] = {}
+        self._since = time.time()
+        self._about = order.about
         self.loop = Loop()
         self.channel = Channel(order.token, order.on_terminal)
         self._noise = Lines()
@@ -160,7 +174,7 @@ class Keeper:
         self._path = self._listener.getsockname()[: -len(_NOT_YET)]
         self.directory = os.path.dirname(self._path)
         _remove_stale(os.path.dirname(self.directory))
-        self.tell_guards(self.directory)
+        self.tell_guards("DIRECTORY", self.directory)
 
     # --- its life -------------------------------------------------------------------------------
 
@@ -186,7 +200,7 @@ class Keeper:
                 # The receiver may read from what is the same open file.
                 os.set_blocking(self._terminal[0], True)
             _remove(self.directory)
-            self.tell_guards(f"DONE {self._stays_for}")
+            self.tell_guards("DONE", str(self._stays_for))
         # A session that stays open may show no end of the line.
         self._messages.end()
         if self._line is not None:
@@ -212,11 +226,18 @@ class Keeper:
         elif words[:1] == ["LEASE"]:
             # That of a launcher which waits for another to follow it.
             self._lease_seconds = _seconds(words[1:])
+        elif words[:1] == ["ABOUT"]:
+            self._about = from_hex(words[1:]).decode("utf-8", "replace")
 
     def _on_noise(self, data: bytes) -> None:
-        """What is on a terminal beside the channel: the login host's keeper tells us to end."""
-        if f"{self._order.mark} END".encode() in self._noise.take(data):
-            self.finish()
+        """What is on a terminal beside the channel: the login host's keeper tells us what to do."""
+        for line in self._noise.take(data):
+            mark, _, word = line.decode("utf-8", "replace").rpartition(" ")
+            if mark == self._order.mark:
+                if word == "END":
+                    self.finish()
+                else:
+                    self.on_wish(word)
 
     def on_child(self) -> None:
         """A process of ours has ended."""
@@ -261,19 +282,22 @@ class Keeper:
         """Say words to the launcher; empty ones are left out."""
         write_line(self._messages, *words)
 
-    def tell_guards(self, *lines: str) -> None:
-        """Say to the guards what is to be removed if we cannot."""
-        for guard in self._guards:
-            _tell_guard(guard, *lines)
+    def tell_guards(self, kind: str, value: str) -> None:
+        """Say to the guards what is to be removed if we cannot.
 
-    def add_guard(self, *lines: str) -> None:
+        Args:
+            kind: DIRECTORY, GROUP or FILE; or DONE, and nothing is.
+            value: which one, in the place of the one before.
+        """
+        self._guarded[kind] = value
+        for guard in self._guards:
+            _tell_guard(guard, f"{kind} {value}")
+
+    def add_guard(self) -> None:
         """In a job: another guard, outside of its session and younger than what is held.
 
         Grid Engine 8.1 kills a job's processes in the order of their numbers, and may stop in the
         midst of it: its shepherd ends when the job's shell has.
-
-        Args:
-            lines: that the first guard was told of what is held.
         """
         if not self._order.on_terminal:
             return
@@ -283,7 +307,8 @@ class Keeper:
             _become_guard(theirs)
         os.close(theirs)
         self._guards.append(ours)
-        _tell_guard(ours, self.directory, *lines)
+        for kind, value in self._guarded.items():
+            _tell_guard(ours, f"{kind} {value}")
 
     # --- sessions -------------------------------------------------------------------------------
 
@@ -330,6 +355,9 @@ class Keeper:
         session.settimeout(CONNECT_PATIENCE)
         try:
             said, extra, _, _ = session.recvmsg(64, socket.CMSG_SPACE(_TWO.size))
+            if not extra:
+                self._answer(session, said.decode("ascii", "replace"))
+                return
             (_, _, data), sshd = extra[0], int(said)
             read, write = _TWO.unpack(data)
         except (OSError, IndexError, ValueError, struct.error):
@@ -339,6 +367,37 @@ class Keeper:
             self._session = session
         else:
             session.close()
+
+    def _answer(self, session: socket.socket, word: str) -> None:
+        """Answer a program of the user's on this machine: how it stands, or that it is done."""
+        if word == STATUS:
+            # Not needed but here.
+            import json
+
+            answer = json.dumps({"about": json.loads(self._about), **self.status()})
+        else:
+            answer = "yes" if self.on_wish(word) else "no"
+        session.sendall(answer.encode("ascii"))
+        session.close()
+
+    def status(self) -> "dict[str, object]":
+        """How it stands, for a person."""
+        left = None
+        if self._lease is not None and self._lease.when is not None:
+            left = max(0.0, self._lease.when - time.monotonic())
+        return {
+            "since": self._since,
+            "connected": self._line is not None,
+            "lease": self._lease_seconds,
+            "lease_left": left,
+        }
+
+    def on_wish(self, word: str) -> bool:
+        """Do what a person wants: STOP, INT or RESTART; whether that can be done here."""
+        if word == "STOP":
+            self.tell("STOPPED")
+            self.on_sigterm()
+        return word == "STOP"
 
     def _end_line(self) -> None:
         if self._line is None:
@@ -514,10 +573,9 @@ def _become_guard(descriptor: int) -> None:
     _wait_instead_of_us(descriptor, ["/bin/sh", "-c", _GUARD])
 
 
-def _tell_guard(guard: int, *lines: str) -> None:
-    text = "".join(f"{line}\n" for line in lines)
+def _tell_guard(guard: int, line: str) -> None:
     try:
-        os.write(guard, text.encode("utf-8", "surrogateescape"))
+        os.write(guard, f"{line}\n".encode("utf-8", "surrogateescape"))
     except OSError:
         # Somebody has killed it.
         pass
@@ -693,6 +751,22 @@ def _seconds(words: "list[str]") -> "float | None":
     if not lease >= 0:
         raise ChannelError("no lease: {}".format(" ".join(words)[:100]))
     return None if lease == float("inf") else lease
+
+
+def from_hex(words: "list[str]") -> bytes:
+    """Bytes that are said in hexadecimal digits, since they may be anything.
+
+    Args:
+        words: of which there is to be one.
+
+    Raises:
+        ChannelError: they are no such digits.
+    """
+    try:
+        (word,) = words
+        return bytes.fromhex(word)
+    except ValueError:
+        raise ChannelError("these are no hexadecimal digits") from None
 
 
 def _noted(signum: int, frame: object) -> None:

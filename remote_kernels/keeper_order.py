@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from remote_kernels.connection_file import copy_parts
 from remote_kernels.interfaces.base import lease_of, spool_of
@@ -42,7 +43,24 @@ def order_for(
         lease=lease_of(life.options),
         stays_near=life.way is None,
         on_terminal=on_terminal,
+        about=json.dumps(about(life)),
     )
+
+
+def about(life: Life) -> dict[str, Any]:
+    """What a person who asks over there is told of a kernel.
+
+    Args:
+        life: of the kernel.
+    """
+    options = life.options
+    return {
+        "id": life.connection.kernel_id,
+        "name": options.name or "",
+        "interface": life.interface.name,
+        "from": os.uname().nodename,
+        "directory": working_directory() or "",
+    }
 
 
 def kernel_order(life: Life, cancel: str = "") -> KernelOrder:

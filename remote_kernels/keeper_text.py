@@ -49,7 +49,7 @@ _NO_PYTHON = f"printf '\\n%s\\n' {{said}}; {RUN_LINE}"
 
 _MODULES = ("lines", "channel", "carrier", "keeper")
 _MODULES_OF = {
-    "Kernel": (*_MODULES, "spool", "login_shell", "kernel_keeper"),
+    "Kernel": (*_MODULES, "spool", "login_shell", "processes", "kernel_keeper"),
     "Command": (*_MODULES, "command_keeper"),
 }
 

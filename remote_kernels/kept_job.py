@@ -7,11 +7,13 @@ channel to the first.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
+from typing import Any
 
 from remote_kernels import errors
 from remote_kernels.allocation import Allocation
@@ -21,9 +23,9 @@ from remote_kernels.command_keeper import TERMINAL_RANK, CommandOrder
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.holding import RELEASE_PATIENCE, Held, Holder
 from remote_kernels.interfaces.base import lease_of
-from remote_kernels.interfaces.scheduler import Scheduler
+from remote_kernels.interfaces.scheduler import Job, Scheduler
 from remote_kernels.keeper import CLOSED_LEASE, FIRST_SOCKET, MESSAGES, MESSAGES_RANK, OUTPUT
-from remote_kernels.keeper_order import kernel_order, order_for
+from remote_kernels.keeper_order import about, kernel_order, order_for
 from remote_kernels.keeper_text import (
     KEEPER,
     NO_PLACE,
@@ -197,6 +199,8 @@ class KeptJob(KeptLife):
             is_away=lambda: self.channel.is_away,
         )
         take_lines(self._node_messages, self._on_node_message)
+        self._told: tuple[Job | None, bool, str, dict[str, Any]] | None = None
+        self._status: dict[str, Any] = {}
         self._alarm: Timer | None = None
         self._wakes_at: float | None = None
         self._answer: Timer | None = None
@@ -256,6 +260,8 @@ class KeptJob(KeptLife):
         words = line.split()
         if words[:1] == ["HELLO"]:
             self._expect_answer()
+        elif words[:1] == ["ASKED"]:
+            self._on_wish(words[1:])
         elif words[:1] == ["EXIT"] and self.allocation.command_status is None:
             self.channel.fail(
                 errors.ConnectionLostError(
@@ -309,11 +315,42 @@ class KeptJob(KeptLife):
 
     def _on_node_message(self, line: str) -> None:
         words = line.split()
+        if words[:1] == ["STATUS"]:
+            with suppress(ValueError):
+                self._status = json.loads(bytes.fromhex(words[1]))
+            return
         if words[:1] == ["HELLO"]:
             self.allocation.on_job_id(" ".join(words[2:]))
         self.kernel.on_message(line)
         if words == ["UP"]:
             self._begin_step()
+
+    def _on_wish(self, words: list[str]) -> None:
+        """A person on the login host wants something of the kernel."""
+        if words == ["INT"]:
+            self.kernel.interrupt()
+        elif words == ["STOP"] and not self._node_place[0]:
+            sentence = "the job was given back with 'remote-kernels stop'"
+            self.channel.fail(errors.KernelStoppedError(sentence))
+        elif words in (["STOP"], ["RESTART"]):
+            self._tell_node(words[0])
+
+    def _tell_about(self) -> None:
+        """Let the login host's keeper know what a person may ask there."""
+        state = (self.allocation.job, self.allocation.waiting, self.life.node, self._status)
+        if state == self._told:
+            return
+        self._told = state
+        job, is_waiting, node, status = state
+        told = {
+            **about(self.life),
+            "job": job.id if job is not None else "",
+            "job_name": self.allocation.name,
+            "says": str(job or "the job") if is_waiting else "",
+            "node": node,
+            "kernel": status,
+        }
+        self.channel.tell("ABOUT", json.dumps(told).encode().hex())
 
     def _tell_node(self, *words: str) -> None:
         write_line(self._node_messages, *words)
@@ -434,6 +471,7 @@ class KeptJob(KeptLife):
         while not self.channel.over and not enough():
             self.channel.turn()
             self.allocation.act()
+            self._tell_about()
 
     def _error(self) -> RemoteKernelsError | None:
         """What has ended the job; None if it was the kernel that ended."""

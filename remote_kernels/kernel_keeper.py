@@ -14,6 +14,7 @@ import time
 from remote_kernels.carrier import Connection, numbers
 from remote_kernels.channel import MOST_NUMBERS, Stream
 from remote_kernels.keeper import (
+    BEAT,
     CONNECT_PATIENCE,
     FILE_LINK,
     OUTPUT,
@@ -25,6 +26,7 @@ from remote_kernels.keeper import (
     to_null,
 )
 from remote_kernels.login_shell import dialect_of, login_shell
+from remote_kernels.processes import use_of
 from remote_kernels.spool import FileSpool, Room
 
 TYPE_CHECKING = False
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
 
 #: The kernel's sockets in the order of their urgency.
 SOCKETS = ("control_port", "stdin_port", "shell_port", "hb_port", "iopub_port")
+_IOPUB = SOCKETS.index("iopub_port")
+# Of what the kernel publishes at a time, how much is looked at while it is busy.
+_LAST_BYTES = 2048
+
 # The variable that says what is to be activated.
 _ENVIRONMENT = "rk_activate"
 
@@ -121,6 +127,7 @@ class Kernel:
         is_paused: it was stopped for want of room.
         output: descriptor of what it prints; -1 after all has come.
         file: path of its connection file.
+        began: when it was started, in seconds since 1970.
         addresses: where its sockets listen, in the order of SOCKETS.
     """
 
@@ -140,18 +147,26 @@ class Kernel:
         self.out_of_memory = False
         self.output = -1
         self.is_paused = False
+        self.began = 0.0
         self.file = ""
-        self.ports: Sequence[int] = ()
+        self.ports: Sequence[int] = order.ports
         self.addresses: list[Address] = []
 
-    def place(self) -> None:
-        """Enter the working directory, choose the sockets, and write the connection file.
+    def enter(self) -> None:
+        """Look whether all is there that it needs, and enter the working directory.
 
         Raises:
             StartError: that cannot be done.
         """
         self._look_for_environment()
         self._enter()
+
+    def place(self) -> None:
+        """Choose the sockets, those of the last start if there was one; write the connection file.
+
+        Raises:
+            StartError: that cannot be done.
+        """
         self._choose_addresses()
         name, here = self._order.file_name, _as_text(os.getcwdb())
         # The guards, and the launcher, are told of the file in a line.
@@ -170,7 +185,9 @@ class Kernel:
         self._text = self._filled(self._order.file)
         self.file = os.path.join(here if directory == "." else directory, name)
         try:
-            os.symlink(_as_bytes(self.file), _as_bytes(os.path.join(self._directory, FILE_LINK)))
+            link = _as_bytes(os.path.join(self._directory, FILE_LINK))
+            if not os.path.islink(link):
+                os.symlink(_as_bytes(self.file), link)
             _write_private(_as_bytes(path), self._text)
         except OSError as error:
             raise StartError("FILE", f"{path}: {error.strerror}") from None
@@ -205,11 +222,11 @@ class Kernel:
     def _choose_addresses(self) -> None:
         if self._order.transport == "ipc":
             self._ip = self._order.ip or os.path.join(self._directory, "kernel")
-            self.ports = self._order.ports or range(1, 1 + len(SOCKETS))
+            self.ports = self.ports or range(1, 1 + len(SOCKETS))
             self.addresses = [f"{self._ip}-{port}" for port in self.ports]
             return
         self._ip = self._order.ip or "127.0.0.1"
-        self.ports = self._order.ports or _free_ports(len(SOCKETS))
+        self.ports = self.ports or _free_ports(len(SOCKETS))
         self.addresses = [(self._ip, port) for port in self.ports]
 
     def _filled(self, parts: "Parts") -> str:
@@ -227,6 +244,8 @@ class Kernel:
         variables = self._order.variables
         env.update((_as_bytes(name), _as_bytes(variables[name])) for name in variables)
         self._kills = _memory_kills()
+        self.status, self.out_of_memory, self.is_paused = None, False, False
+        self.began = time.time()
         self.output, theirs = os.pipe()
         self.group = os.fork()
         if self.group == 0:
@@ -312,7 +331,9 @@ class KernelKeeper(Keeper):
         self._connections: dict[int, Connection | _Waiting] = {}
         self._listening = [False] * len(SOCKETS)
         self._started = time.monotonic()
-        self._ending = False
+        self._ending = self._restarts = False
+        self._state, self._active = "starting", time.time()
+        self._on_terminal = order.on_terminal
 
     def _spool(self) -> FileSpool:
         return FileSpool(self._room, self.directory)
@@ -321,23 +342,111 @@ class KernelKeeper(Keeper):
         """Start the kernel."""
         self.tell("HELLO", os.uname().nodename, os.environ.get(self._job_variable, ""))
         try:
-            self._kernel.place()
+            self._kernel.enter()
+            self._start()
         except StartError as error:
-            what, sentence = error.args
-            self._output.write(sentence.encode("utf-8", "surrogateescape") + b"\n")
-            self.tell("FAIL", what)
-            self.told_end = True
-            self._output.end()
+            self._tell_failure(error)
             return
+        self.add_guard()
+        if self._on_terminal:
+            self.loop.after(BEAT, self._report)
+
+    def _tell_failure(self, error: StartError) -> None:
+        what, sentence = error.args
+        self._output.write(sentence.encode("utf-8", "surrogateescape") + b"\n")
+        self.tell("FAIL", what)
+        self.told_end = True
+        self._output.end()
+
+    def _start(self) -> None:
+        self._kernel.place()
         self.tell("COPY", self._kernel.file)
         self._kernel.start()
         self.tell("START", str(self._kernel.group), *map(str, self._kernel.ports))
-        remains = (str(self._kernel.group), self._kernel.file)
-        self.tell_guards(*remains)
-        self.add_guard(*remains)
+        self.tell_guards("GROUP", str(self._kernel.group))
+        self.tell_guards("FILE", self._kernel.file)
         os.set_blocking(self._kernel.output, False)
         self._watch_output()
-        self._look_for_sockets()
+        self._state, self._active = "starting", self._kernel.began
+        self._listening = [False] * len(SOCKETS)
+        self._started = time.monotonic()
+        self._look_for_sockets(self._kernel.group)
+
+    # --- what a person asks ---------------------------------------------------------------------
+
+    def status(self) -> "dict[str, object]":
+        """See :class:`Keeper`; beside, what the kernel does and uses."""
+        used = use_of(self._kernel.group) if self._kernel.group else None
+        memory, cpu = used if used is not None else (None, None)
+        return {
+            **super().status(),
+            "group": self._kernel.group,
+            "file": self._kernel.file,
+            "began": self._kernel.began,
+            "state": self._state,
+            "active": self._active,
+            "memory": memory,
+            "cpu": cpu,
+        }
+
+    def _report(self) -> None:
+        """In a job, where nobody can ask us: let the launcher know what a person may ask."""
+        # Not needed but here.
+        import json
+
+        self.loop.after(BEAT, self._report)
+        if self._line is not None and not self.told_end:
+            self.tell("STATUS", json.dumps(self.status()).encode().hex())
+
+    def on_wish(self, word: str) -> bool:
+        """See :class:`Keeper`."""
+        if word == "INT":
+            self._kernel.signal(signal.SIGINT)
+            self._kernel.go_on()
+        elif word == "RESTART":
+            self._restart()
+        else:
+            return super().on_wish(word)
+        return True
+
+    def _restart(self) -> None:
+        """End the kernel, and start it anew with the same sockets; its launcher stays."""
+        if self._ending or self._restarts or self._kernel.status is not None:
+            return
+        self._restarts, group = True, self._kernel.group
+        self._kernel.signal(signal.SIGTERM)
+        self._kernel.go_on()
+
+        def kill() -> None:
+            if self._restarts and self._kernel.group == group:
+                self._kernel.signal(signal.SIGKILL)
+
+        self.loop.after(_END_PATIENCE, kill)
+
+    def _start_anew(self) -> None:
+        self._restarts = False
+        self._kernel.signal(signal.SIGKILL)
+        self._drain_output()
+        for connection in list(self._connections.values()):
+            if isinstance(connection, Connection):
+                connection.close()
+        try:
+            self._start()
+        except StartError as error:
+            self._tell_failure(error)
+
+    def _look_at_outputs(self, data: bytes) -> None:
+        """See from what the kernel publishes whether it is busy, as its front ends do."""
+        self._active = time.time()
+        # What ends a flood of output stands at its end.
+        begin = max(0, len(data) - _LAST_BYTES) if self._state == "busy" else 0
+        at = data.rfind(b'"execution_state"', begin)
+        if at >= 0:
+            said = data[at + 17 : at + 40]
+            if b'"busy"' in said or b'"idle"' in said:
+                self._state = "busy" if b'"busy"' in said else "idle"
+
+    # --- its end --------------------------------------------------------------------------------
 
     def on_silence(self) -> None:
         """Cancel the job, which some schedulers keep when the command is gone that asked for it."""
@@ -366,6 +475,8 @@ class KernelKeeper(Keeper):
             self._kernel.go_on()
         elif words == ["TERM"]:
             self.on_sigterm()
+        elif words in (["STOP"], ["RESTART"]):
+            self.on_wish(words[0])
         else:
             super().on_words(words)
 
@@ -400,7 +511,10 @@ class KernelKeeper(Keeper):
             self._pause_or_go_on()
             self._watch_output()
         if self._kernel.status is not None and not self.told_end:
-            self._tell_end()
+            if self._restarts and not self._ending:
+                self._start_anew()
+            else:
+                self._tell_end()
 
     def _pause_or_go_on(self) -> None:
         """Stop a kernel whose output there is no room for: it might throw it away itself."""
@@ -431,20 +545,23 @@ class KernelKeeper(Keeper):
         self.loop.watch(self._kernel.output)
         os.close(self._kernel.output)
         self._kernel.output = -1
-        self._output.end()
 
-    def _tell_end(self) -> None:
+    def _drain_output(self) -> None:
         # What it has left running may hold the other end.
         while self._kernel.output >= 0 and not self._output.full and self._take_output():
             pass
         if self._kernel.output >= 0:
             self._close_output()
+
+    def _tell_end(self) -> None:
+        self._drain_output()
+        self._output.end()
         self.told_end = True
         self.tell("EXIT", str(self._kernel.status), "MEMORY" * self._kernel.out_of_memory)
 
-    def _look_for_sockets(self) -> None:
+    def _look_for_sockets(self, group: int) -> None:
         """While the kernel starts: see which of its sockets are there."""
-        if self.told_end:
+        if self.told_end or self._kernel.group != group:
             return
         for index, listens in enumerate(self._listening):
             if not listens:
@@ -459,7 +576,8 @@ class KernelKeeper(Keeper):
             self.tell("UP")
             return
         soon = time.monotonic() - self._started < 100 * _LISTENS_YET
-        self.loop.after(_LISTENS_YET if soon else 5 * _LISTENS_YET, self._look_for_sockets)
+        wait = _LISTENS_YET if soon else 5 * _LISTENS_YET
+        self.loop.after(wait, lambda: self._look_for_sockets(group))
 
     def _open(self, number: int, index: int) -> None:
         """Carry a connection that somebody has made to one of the sockets."""
@@ -480,7 +598,8 @@ class KernelKeeper(Keeper):
         def closed() -> None:
             self._connections.pop(stream.number, None)
 
-        connection = Connection(self.loop, connected.detach(), stream, closed)
+        seen = self._look_at_outputs if waiting.index == _IOPUB else None
+        connection = Connection(self.loop, connected.detach(), stream, closed, seen)
         self._connections[stream.number] = connection
         connection.deliver_first(waiting.data)
 

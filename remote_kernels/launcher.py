@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from remote_kernels import __version__
 from remote_kernels.connection_file import ConnectionFile
-from remote_kernels.errors import LoginError, RemoteKernelsError
+from remote_kernels.errors import KernelStoppedError, RemoteKernelsError
 from remote_kernels.kernel_environment import VARIABLE, from_json
 from remote_kernels.life import Life
 from remote_kernels.options import from_argv
@@ -47,7 +47,7 @@ def launch(argv: Sequence[str]) -> int:
     except RemoteKernelsError as error:
         block = life.error_block(error) if life else error.block()
         print(block, file=sys.stderr)
-        if life is not None and isinstance(error, LoginError) and error.refused:
+        if life is not None and error.refused:
             LastRefusal(life.connection.path).note(error.exit_code, block)
         return error.exit_code
 
@@ -55,8 +55,8 @@ def launch(argv: Sequence[str]) -> int:
 def _standing_refusal(life: Life) -> tuple[int, str] | None:
     """What the launcher before us met, unless there is a way in by now."""
     standing = LastRefusal(life.connection.path).standing()
-    if standing is None or life.way is None:
-        return None
+    if standing is None or standing[0] == KernelStoppedError.exit_code or life.way is None:
+        return standing
     from remote_kernels.shared_login import place_for_sockets
     from remote_kernels.way_in import kept_login
 

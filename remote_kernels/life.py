@@ -112,6 +112,7 @@ class Life:
         self.where: Callable[[], str | None] = lambda: str(self.way) if self.way else None
         self._out_of_memory = False
         self._failed = ""
+        self._stopped = False
         # What we start is not to write into it.
         path = os.environ.pop(TRACE, None)
         self.trace = Trace(path, connection.secrets) if path else None
@@ -204,6 +205,8 @@ class Life:
                 self._now("precmd" if number(status) else "starting", keep=True)
             case ["UP"]:
                 self._now("up")
+            case ["STOPPED"]:
+                self._stopped = True
             case ["EXIT", status, *why]:
                 self.far_status = number(status)
                 self._out_of_memory = why == ["MEMORY"]
@@ -225,7 +228,7 @@ class Life:
     @property
     def ended_well(self) -> bool:
         """Whether the kernel ended in order."""
-        return self.far_status == 0 and self.stage == "up"
+        return self.far_status == 0 and self.stage == "up" and not self._stopped
 
     @property
     def is_asking(self) -> bool:
@@ -239,6 +242,8 @@ class Life:
             private: the directory in which ssh's configuration lies.
         """
         status, said = self.far_status, self.said
+        if self._stopped:
+            return errors.KernelStoppedError("the kernel was stopped with 'remote-kernels stop'")
         if self._failed:
             return self._placing_error(self._failed)
         if self.stage == "login":

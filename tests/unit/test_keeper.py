@@ -59,7 +59,8 @@ for name in info:
         threading.Thread(target=listen, args=(name,), daemon=True).start()
 while True:
     try:
-        threading.Event().wait()
+        # Python does not see a signal that comes just before it begins to wait.
+        threading.Event().wait(0.1)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """
@@ -74,6 +75,7 @@ def order(held: CommandOrder | KernelOrder, on_terminal: bool = False) -> Order:
         lease=30.0,
         stays_near=False,
         on_terminal=on_terminal,
+        about='{"name": "Test"}',
     )
 
 
@@ -95,6 +97,7 @@ class Near:
             "file": [*file, '"key": "secret"}'],
             "file_name": "copy.json",
             "texts": {"sh": [f"echo {MARK} SHELL\n", *command]},
+            "variables": {},
             "shell": ["/bin/sh"],
             "workdir": str(directory),
             "near_directory": "",
@@ -410,3 +413,69 @@ def test_what_a_killed_keeper_has_left_goes_with_the_next(one: Near, tmp_path: P
     two.tell("END")
     two.until(lambda: two.ended, "the end")
     two.close()
+
+
+# --- what a person asks ---------------------------------------------------------------------------
+
+
+def asked(word: str, path: str) -> str:
+    """What a keeper answers to a program of the user's on its own machine."""
+    with socket.socket(socket.AF_UNIX) as question:
+        question.settimeout(10)
+        question.connect(path)
+        question.sendall(word.encode())
+        return question.makefile().read()
+
+
+def test_a_keeper_tells_how_it_stands(near: Near) -> None:
+    said = near.session(start_of_keeper(near.order))
+    near.heard("UP")
+    status = json.loads(asked("STATUS", said.split()[2]))
+    assert status["about"] == {"name": "Test"}
+    assert status["connected"] is True
+    assert (status["lease"], status["lease_left"]) == (30.0, None)
+    assert status["file"] == str(near.directory / "copy.json")
+    assert status["group"] == os.getpgid(near.pid_of_kernel())
+    assert status["memory"] > 1000
+    near.tell("ABOUT", b'{"name": "Other"}'.hex())
+    near.loop.turn()
+    wait_until(lambda: "Other" in asked("STATUS", said.split()[2]), 10, "what is new of it")
+    near.socket.shutdown(socket.SHUT_WR)
+    near.until(lambda: near.ended, "the end of the line")
+    left = json.loads(asked("STATUS", said.split()[2]))
+    assert left["connected"] is False
+    assert 0 < left["lease_left"] <= 30
+
+
+def test_a_person_interrupts_and_stops_a_kernel(one: Near) -> None:
+    said = one.session(start_of_keeper(one.order))
+    one.heard("UP")
+    pid = one.pid_of_kernel()
+    assert asked("INT", said.split()[2]) == "yes"
+    one.heard("interrupted", OUTPUT)
+    assert asked("NONSENSE", said.split()[2]) == "no"
+    assert asked("STOP", said.split()[2]) == "yes"
+    one.heard("STOPPED")
+    one.heard("EXIT")
+    assert not runs(pid)
+
+
+def test_a_person_restarts_a_kernel(near: Near) -> None:
+    said = near.session(start_of_keeper(near.order))
+    near.heard("UP")
+    before = near.pid_of_kernel()
+    ports = (near.directory / "copy.json").read_text()
+    assert asked("RESTART", said.split()[2]) == "yes"
+    near.until(lambda: near.arrived[MESSAGES].count(b"UP\n") == 2, "the second start")
+    near.until(lambda: near.arrived[OUTPUT].count(b"I am ") == 2, "its number")
+    after = near.pid_of_kernel()
+    assert after != before
+    assert not runs(before)
+    assert (near.directory / "copy.json").read_text() == ports
+    assert b"EXIT" not in near.arrived[MESSAGES]
+    # What is killed now takes the second kernel with it.
+    near.close()
+    status = json.loads(asked("STATUS", said.split()[2]))
+    assert status["group"] == os.getpgid(after)
+    asked("STOP", said.split()[2])
+    wait_until(lambda: not runs(after), 10, "its end")

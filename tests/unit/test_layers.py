@@ -18,7 +18,7 @@ ROOT = Path(remote_kernels.__file__).parent
 
 # A module imports from floors below its own only; those of one package also from each other.
 FLOORS = (
-    {"", "answers", "channel", "check_probe", "lines", "login_shell", "steps", "turn"},
+    {"", "answers", "channel", "check_probe", "lines", "login_shell", "processes", "steps", "turn"},
     {"errors", "survey"},
     {
         *("carrier", "connection_file", "hosts", "network", "options"),

@@ -1,0 +1,67 @@
+"""The processes of this machine, as /proc tells of them; see proc(5).
+
+The far side runs this file, too: Python 3.6, the standard library alone.
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+class Process:
+    """One process.
+
+    Attributes:
+        pid: its number.
+        parent: that of the process that has started it.
+        group: its process group.
+        session: its session.
+        cpu: seconds that it has computed.
+        memory: that it has in use, in kB.
+        began: when it was started, in seconds since 1970.
+    """
+
+    def __init__(self, pid: int, fields: "list[bytes]", boot: float) -> None:
+        self.pid = pid
+        self.parent, self.group, self.session = map(int, fields[1:4])
+        self.cpu = (int(fields[11]) + int(fields[12])) / _TICKS
+        self.memory = int(fields[21]) * _PAGE
+        self.began = boot + int(fields[19]) / _TICKS
+
+
+def processes() -> "Iterator[Process]":
+    """All of them; none where there is no /proc."""
+    try:
+        with open("/proc/stat", "rb") as file:
+            boot = next(float(x.split()[1]) for x in file if x.startswith(b"btime "))
+        names = os.listdir("/proc")
+    except (OSError, StopIteration):
+        return
+    for name in names:
+        if name.isdecimal():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+            except OSError:
+                # It has ended.
+                continue
+            yield Process(int(name), fields, boot)
+
+
+def use_of(group: int) -> "tuple[int, float] | None":
+    """What a process group, or the session of that number, uses: memory in kB, and CPU in seconds.
+
+    None if there is no such process.
+
+    Args:
+        group: its number.
+    """
+    found = [x for x in processes() if group in (x.group, x.session)]
+    if not found:
+        return None
+    return sum(x.memory for x in found), round(sum(x.cpu for x in found), 2)
