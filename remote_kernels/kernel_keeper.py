@@ -224,6 +224,9 @@ class Kernel:
             self._ip = self._order.ip or os.path.join(self._directory, "kernel")
             self.ports = self.ports or range(1, 1 + len(SOCKETS))
             self.addresses = [f"{self._ip}-{port}" for port in self.ports]
+            if self.group:
+                # A kernel that was killed leaves its sockets, and they would be in the way.
+                _unlink(*self.addresses)
             return
         self._ip = self._order.ip or "127.0.0.1"
         self.ports = self.ports or _free_ports(len(SOCKETS))
@@ -643,6 +646,15 @@ def _write_private(path: bytes, text: str) -> None:
     except OSError:
         os.unlink(path)
         raise
+
+
+def _unlink(*paths: "str | tuple[str, int]") -> None:
+    for path in paths:
+        try:
+            os.unlink(_as_bytes(str(path)))
+        except OSError:
+            # It was removed in order.
+            pass
 
 
 def _free_ports(count: int) -> "list[int]":
