@@ -53,6 +53,7 @@ class Errand:
         log: Callable[[str], None],
         *,
         alone: bool = False,
+        **how: Any,
     ) -> None:
         """Prepare.
 
@@ -62,7 +63,9 @@ class Errand:
             log: takes ASKING, and ASKED when that has come to an end; see
                 :mod:`~remote_kernels.questions`.
             alone: over a connection of its own.
+            how: see :func:`~remote_kernels.way_in.write_config`.
         """
+        self._how = how
         self._way, self._modules, self._log, self._alone = way, modules, log, alone
         self._mark = f"@rk-{os.urandom(8).hex()}"
         self._said: list[str] = []
@@ -125,7 +128,9 @@ class Errand:
         command = ["/bin/sh", "-c", BOOTSTRAP]
         if self._way is not None:
             answerer = find_answerer(os.environ, terminal_first=True)
-            login = prepare(self._way, self._place.path, answerer, log=self._log, alone=self._alone)
+            login = prepare(
+                self._way, self._place.path, answerer, log=self._log, alone=self._alone, **self._how
+            )
             self._questions, self._shared, self._kept = login
             stays_for = _STAYS_FOR if self._shared is not None else 0
             options = (*OPTIONS, NOT_SHARED) if self._alone else OPTIONS

@@ -59,6 +59,7 @@ def about(life: Life) -> dict[str, Any]:
         "name": options.name or "",
         "interface": life.interface.name,
         "from": os.uname().nodename,
+        "launcher": os.getpid(),
         "directory": working_directory() or "",
     }
 

@@ -19,6 +19,11 @@ VERSION = f"Remote Jupyter kernel manager (version {__version__})."
 _COMMANDS = {
     "manage": "manage:manage",
     "discover": "discover:discover",
+    "ps": "ps:ps",
+    "stop": "ps:stop",
+    "interrupt": "ps:interrupt",
+    "restart": "ps:restart",
+    "clean": "ps:clean",
     "check": "check:command",
     "logs": "logs:logs",
     "report": "logs:report",

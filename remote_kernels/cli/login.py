@@ -8,18 +8,15 @@ from typing import Any
 
 import click
 
-from remote_kernels import kernelspecs
 from remote_kernels.cli import render
 from remote_kernels.cli.params import ManageCommand, changes, kernel_params
-from remote_kernels.errors import LoginError, OptionsError, RemoteKernelsError
+from remote_kernels.errors import LoginError
 from remote_kernels.hosts import Host
-from remote_kernels.interfaces import interface_named
-from remote_kernels.interfaces.ssh import Ssh
 from remote_kernels.options import KernelOptions
 from remote_kernels.resources import seconds
 from remote_kernels.shared_login import KeptLogin, at
 from remote_kernels.standing_login import kept_logins, log_in, log_out, stands
-from remote_kernels.way import Way
+from remote_kernels.whereabouts import way_to
 
 _WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
 
@@ -64,7 +61,7 @@ def login(ctx: click.Context, /, host: str | None, time: str, json: bool, **valu
         return
     if json:
         raise click.UsageError("--json is of use without HOST only.")
-    way = _way(host, changes({**dict.fromkeys(KernelOptions._fields), **values}))
+    way = way_to(host, **changes({**dict.fromkeys(KernelOptions._fields), **values}))
     render.say(f"Logging in to {way}.")
     try:
         kept = log_in(way, seconds(time, "--for"))
@@ -97,41 +94,6 @@ def logout(ctx: click.Context, /, host: str | None, everything: bool) -> None:
     if not found:
         render.say(f"There is no login to {host}." if host else "There are no logins.", aside=True)
         ctx.exit(0 if everything else 1)
-
-
-def _way(text: str, given: dict[str, Any]) -> Way:
-    """The way to a host: as it was given, or that of the kernels there.
-
-    Raises:
-        OptionsError: it is no host.
-        RemoteKernelsError: kernels go there by more than one way.
-    """
-    asked = Ssh.way(KernelOptions(interface="ssh", host=text, **given))
-    assert asked is not None
-    if given:
-        return asked
-    ways = _ways_of_kernels(asked.host)
-    if asked in ways or not ways:
-        return asked
-    if len(ways) > 1:
-        lines = "\n".join(way.login_line() for way in ways)
-        raise RemoteKernelsError(f"kernels go to {text} by {len(ways)} ways", advice=lines)
-    return ways[0]
-
-
-def _ways_of_kernels(host: Host) -> list[Way]:
-    """The different ways by which kernels go to a host."""
-    ways = []
-    for spec in kernelspecs.find(kernelspecs.search_directories()):
-        try:
-            options = spec.options
-            way = interface_named(options.interface).way(options)
-        except OptionsError:
-            # What is wrong with it, its start says.
-            continue
-        if way is not None and way.host == host and way not in ways:
-            ways.append(way)
-    return ways
 
 
 def _name(kept: KeptLogin) -> str:

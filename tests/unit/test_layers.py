@@ -19,7 +19,7 @@ ROOT = Path(remote_kernels.__file__).parent
 # A module imports from floors below its own only; those of one package also from each other.
 FLOORS = (
     {"", "answers", "channel", "check_probe", "lines", "login_shell", "processes", "steps", "turn"},
-    {"errors", "survey"},
+    {"errors", "running", "survey"},
     {
         *("carrier", "connection_file", "hosts", "network", "options"),
         *("private_directory", "resources", "shell_text", "spool"),
@@ -34,7 +34,7 @@ FLOORS = (
     {"kept_life"},
     {"kept_job"},
     {"kernelspecs", "launcher", "standing_login"},
-    {"check", "discovery", "report"},
+    {"check", "discovery", "report", "whereabouts"},
     {"demo"},
     {"cli"},
     {"__main__"},

@@ -1,0 +1,342 @@
+"""``remote-kernels ps`` and what can be done with kernels that run; ``clean``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import click
+
+from remote_kernels.cli import in_words, render
+from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kernel_params
+from remote_kernels.errors import RemoteKernelsError
+from remote_kernels.kernel_log import printable
+from remote_kernels.options import KernelOptions
+from remote_kernels.questions import ASKED, ASKING
+from remote_kernels.whereabouts import (
+    Found,
+    Host,
+    Kernel,
+    age,
+    selected,
+    span,
+    way_to,
+    ways,
+    with_launchers,
+)
+
+_GROUP = "Other options"
+_WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
+# Seconds between two looks.
+_WATCH_EVERY = 2.0
+
+
+def _on(help_: str) -> ManageOption:
+    return ManageOption(["--on", "hosts"], group=_GROUP, multiple=True, metavar="HOST…", help=help_)
+
+
+def _way_params() -> list[click.Parameter]:
+    """The options that say how ssh gets to a host."""
+    return [param for param in kernel_params("The way there") if param.name in _WAY_OPTIONS]
+
+
+def _all_param() -> ManageOption:
+    return ManageOption(
+        ["--all", "everywhere"],
+        group=_GROUP,
+        is_flag=True,
+        help="Look at this machine and at the hosts of all kernelspecs.",
+    )
+
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+@click.command(
+    cls=ManageCommand,
+    params=[
+        click.Argument(["hosts"], nargs=-1, metavar="[HOST…]"),
+        _all_param(),
+        ManageOption(
+            ["--watch"], group=_GROUP, is_flag=True, help="Show it anew every two seconds."
+        ),
+        ManageOption(
+            ["--json"],
+            group=_GROUP,
+            is_flag=True,
+            help="Print a list of objects, one for each host, with host (empty for this machine), "
+            "error (null, or an object with sentence, said, try and more) and kernels: a list of "
+            "objects with id, name, host, node, ours, line (connected, away, waiting, or empty "
+            "for a kernel of others), state (busy, idle, starting, waiting or empty), since and "
+            "active (seconds since 1970), memory (kB), cpu (seconds), lease_left (seconds), job, "
+            "says, pid, file, stale and more.",
+        ),
+        *_way_params(),
+    ],
+    context_settings=_SETTINGS,
+)
+@click.pass_context
+def ps(
+    ctx: click.Context, /, hosts: tuple[str, ...], everywhere: bool, watch: bool, **values: Any
+) -> None:
+    """Show the kernels that run, and where.
+
+    Our kernels, with how each stands: busy or idle, connected to its launcher, away from it or
+    waiting in a queue. Then kernels that other programs of yours have started there, the newest
+    first; connection files of dead ones are marked as stale.
+
+    Without HOST: on this machine, and on the hosts of the kernels that were started from it.
+    """
+    with ExitStack() as stack:
+        looked_at = _hosts(stack, hosts, everywhere, values, quiet=values["json"])
+        if not watch:
+            ctx.exit(_show_once(looked_at, as_json=values["json"]))
+        if values["json"]:
+            raise click.UsageError("--watch and --json do not fit together.")
+        # Ctrl-C is the ordinary end.
+        with suppress(KeyboardInterrupt):
+            _watch(looked_at)
+
+
+def _hosts(
+    stack: ExitStack, hosts: Sequence[str], everywhere: bool, values: dict[str, Any], *, quiet: bool
+) -> list[Host]:
+    given = changes({**dict.fromkeys(KernelOptions._fields), **values})
+    if hosts and everywhere:
+        raise click.UsageError("Name hosts, or say --all.")
+    if given and not hosts:
+        raise click.UsageError("The way to a host is of use with HOST only.")
+    found = [way_to(host, **given) for host in hosts] if hosts else ways(everywhere=everywhere)
+    log = stack.enter_context(_progress(quiet=quiet))
+    in_a_row = len(found) > 1
+    return [stack.enter_context(Host(way, log, in_a_row=in_a_row)) for way in found]
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Says that something is waited for, where a person looks."""
+    if quiet or not render.at_terminal():
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console().status("looking around") as status:
+
+        def log(text: str) -> None:
+            # Nothing is to be written over a question, or a list.
+            if text == ASKING:
+                status.stop()
+            elif text == ASKED:
+                status.start()
+
+        yield log
+        status.stop()
+
+
+def _look(hosts: Sequence[Host]) -> list[Found]:
+    return with_launchers([host.look() for host in hosts])
+
+
+def _show_once(hosts: Sequence[Host], *, as_json: bool) -> int:
+    found = _look(hosts)
+    if as_json:
+        render.as_json([_data(each) for each in found])
+    else:
+        _show(found)
+    return next((each.error.exit_code for each in found if each.error is not None), 0)
+
+
+def _data(found: Found) -> dict[str, Any]:
+    error = found.error.data() if found.error is not None else None
+    kernels = [kernel.data() for kernel in found.kernels]
+    return {"host": found.host, "error": error, "kernels": kernels}
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+_TITLES = ("ID", "Kernel", "Where", "State", "Since", "Active", "Memory", "CPU", "Line")
+
+
+def _row(kernel: Kernel) -> tuple[str, ...]:
+    facts = kernel.facts
+    where = kernel.node or kernel.host or "?"
+    if facts.get("job"):
+        where += f", job {facts['job']}"
+    state = "stale" if facts["stale"] else str(facts.get("state") or "")
+    if facts.get("says"):
+        state = str(facts["says"])
+    line = kernel.line
+    if facts.get("lease_left") is not None:
+        line += f", {span(facts['lease_left'])} left"
+    active, memory, cpu = facts.get("active"), facts.get("memory"), facts.get("cpu")
+    name = kernel.name if kernel.is_ours else f"{kernel.name} (not ours)"
+    words = (
+        *(kernel.id, name, where, state or "?", age(facts["since"])),
+        age(active) if active else "",
+        f"{memory / 1024:.0f} MB" if memory is not None else "",
+        span(cpu) if cpu is not None else "",
+        line,
+    )
+    return tuple(map(printable, words))
+
+
+def _show(found: Sequence[Found]) -> None:
+    kernels = [kernel for each in found for kernel in each.kernels]
+    if render.at_terminal():
+        from rich.console import Console
+
+        Console().print(_table(kernels))
+    else:
+        for kernel in kernels:
+            render.say("  ".join(word or "-" for word in _row(kernel)))
+        if not kernels:
+            render.say("No kernels run.")
+    for each in found:
+        if each.error is not None:
+            click.echo(in_words(each.error), err=True)
+
+
+def _table(kernels: Sequence[Kernel]) -> Any:
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    if not kernels:
+        return Text("No kernels run.")
+    table = Table(*(Column(title, overflow="fold") for title in _TITLES))
+    for kernel in kernels:
+        table.add_row(*map(Text, _row(kernel)), style="dim" if kernel.facts["stale"] else "")
+    return table
+
+
+def _watch(hosts: Sequence[Host]) -> None:
+    if not render.at_terminal():
+        while True:
+            _show(_look(hosts))
+            render.say("")
+            time.sleep(_WATCH_EVERY)
+    from rich.live import Live
+
+    found = _look(hosts)
+    with Live(_table([k for each in found for k in each.kernels]), auto_refresh=False) as live:
+        while True:
+            time.sleep(_WATCH_EVERY)
+            found = _look(hosts)
+            live.update(_table([k for each in found for k in each.kernels]), refresh=True)
+
+
+# --- what is done with them -----------------------------------------------------------------------
+
+
+def _command(name: str, word: str, done: str, text: str) -> click.Command:
+    """One of the commands that do something with kernels.
+
+    Args:
+        name: of the command.
+        word: for the keeper.
+        done: what is said of each kernel.
+        text: of the help.
+    """
+
+    def run(words: tuple[str, ...], hosts: tuple[str, ...], **values: Any) -> None:
+        ctx = click.get_current_context()
+        status = 0
+        with ExitStack() as stack:
+            looked_at = _hosts(stack, hosts, not hosts, values, quiet=False)
+            found = _look(looked_at)
+            for kernel in selected(found, words):
+                host = next(host for host in looked_at if host.name == kernel.host)
+                try:
+                    host.wish(kernel, word)
+                except RemoteKernelsError as error:
+                    click.echo(in_words(error), err=True)
+                    status = error.exit_code
+                else:
+                    render.say(printable(f"{done} {kernel.id}: {kernel.name}, {kernel.node}."))
+        ctx.exit(status)
+
+    return click.command(
+        name,
+        cls=ManageCommand,
+        params=[
+            click.Argument(["words"], nargs=-1, required=True, metavar="ID…"),
+            _on("Look for it on these hosts; when it is not given, wherever kernels may run."),
+            *_way_params(),
+        ],
+        context_settings=_SETTINGS,
+        help=f"{text}\n\nID is what 'remote-kernels ps' shows, or the beginning of it; a process "
+        "number, the path of a connection file or a name will do if there is only one.",
+    )(run)
+
+
+stop = _command(
+    *("stop", "STOP", "Stopped"),
+    "End kernels in order, and the jobs in which they run. Jupyter does not start them again by "
+    "itself.",
+)
+interrupt = _command(*("interrupt", "INT", "Interrupted"), "Interrupt the cells that kernels run.")
+restart = _command(
+    *("restart", "RESTART", "Restarted"),
+    "Start kernels anew, where they are: their variables are gone, and whoever is connected stays.",
+)
+
+
+@click.command(
+    cls=ManageCommand,
+    params=[
+        click.Argument(["hosts"], nargs=-1, metavar="[HOST…]"),
+        _all_param(),
+        ManageOption(["--yes", "-y"], group=_GROUP, is_flag=True, help="Do not ask."),
+        ManageOption(["--dry-run"], group=_GROUP, is_flag=True, help="Show what would be removed."),
+        *_way_params(),
+    ],
+    context_settings=_SETTINGS,
+)
+@click.pass_context
+def clean(
+    ctx: click.Context,
+    /,
+    hosts: tuple[str, ...],
+    everywhere: bool,
+    yes: bool,
+    dry_run: bool,
+    **values: Any,
+) -> None:
+    """Remove what dead kernels have left, after showing it.
+
+    Connection files whose kernels are dead, their sockets, and directories of keepers that were
+    killed. Files that may belong to a kernel on another machine, since a file server holds them,
+    are left.
+
+    Without HOST: on this machine, and on the hosts of the kernels that were started from it.
+    """
+    status = 0
+    with ExitStack() as stack:
+        for host in _hosts(stack, hosts, everywhere, values, quiet=False):
+            try:
+                _clean(host, yes=yes, dry_run=dry_run)
+            except RemoteKernelsError as error:
+                click.echo(in_words(error), err=True)
+                status = error.exit_code
+    ctx.exit(status)
+
+
+def _clean(host: Host, *, yes: bool, dry_run: bool) -> None:
+    left = host.ask("leftovers")
+    paths = [str(path) for kind in ("files", "sockets", "directories") for path in left[kind]]
+    shown = host.name or "this machine"
+    if not paths:
+        render.say(f"{shown}: nothing is left of dead kernels.")
+        return
+    render.say(f"{shown}: left of dead kernels:")
+    for path in paths:
+        render.say(f"  {printable(path)}")
+    if dry_run:
+        return
+    if not yes and not (sys.stdin.isatty() and click.confirm("Remove them?", default=False)):
+        render.say("Nothing was removed; --yes removes it without asking.")
+        return
+    removed = host.ask("clean", paths)
+    render.say(f"Removed {len(removed)} of {len(paths)}.")

@@ -1,0 +1,462 @@
+"""Looks on the far side for the kernels that run there: ours, and those of other programs.
+
+Ours are known by their keepers, which tell how they stand. Others are known by the connection file
+that a process was given, or that lies where Jupyter's programs put theirs. The far side runs this
+file: Python 3.6, the standard library alone.
+"""
+
+import glob
+import json
+import os
+import re
+import signal
+import socket
+import time
+
+from remote_kernels.answers import CannotAnswer
+from remote_kernels.processes import Process, processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
+
+    Facts = dict[str, Any]
+
+_HOME = os.path.expanduser("~")
+# Where keepers may have their private directories.
+_PLACES = (os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp", "/dev/shm")
+_PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+# Of a connection file, in bytes.
+_LARGEST_FILE = 1 << 16
+# Seconds for somebody on this machine to answer, and for a process to end in order.
+_PATIENCE, _END_PATIENCE = 1.0, 5.0
+# How what ZeroMQ says begins.
+_GREETING = b"\xff"
+# A program that only uses a kernel names its file behind one of these.
+_OF_USERS = ("--existing", "--connection-file")
+
+
+# --- ours -----------------------------------------------------------------------------------------
+
+
+def _keepers() -> "Iterator[str]":
+    """The sockets of keepers, also of dead ones."""
+    for place in dict.fromkeys(_PLACES):
+        for path in sorted(glob.glob(os.path.join(glob.escape(place), "rk-*-*/keeper"))):
+            try:
+                if os.lstat(os.path.dirname(path)).st_uid == os.getuid():
+                    yield path
+            except OSError:
+                # It has just ended.
+                continue
+
+
+def _asked(path: str, word: str) -> str:
+    """What a keeper answers.
+
+    Raises:
+        OSError: it does not.
+    """
+    with socket.socket(socket.AF_UNIX) as keeper:
+        keeper.settimeout(_PATIENCE)
+        keeper.connect(path)
+        keeper.sendall(word.encode("ascii"))
+        said = b""
+        while len(said) < _LARGEST_FILE:
+            more = keeper.recv(1 << 16)
+            if not more:
+                break
+            said += more
+    return said.decode("utf-8", "replace")
+
+
+def _kept(path: str) -> "Facts | None":
+    """A kernel of ours; None if its keeper does not answer."""
+    try:
+        status = json.loads(_asked(path, "STATUS"))
+    except (OSError, ValueError):
+        return None
+    about = status.pop("about")
+    job = {name: about.pop(name, "") for name in ("job", "job_name", "says", "node")}
+    # Of one in a job its own keeper has told the login host's.
+    kernel = about.pop("kernel", None) or {}
+    known = {**kernel, **{name: value for name, value in status.items() if value is not None}}
+    if "group" not in status:
+        known["since"] = status["since"]
+    return {
+        **about,
+        **job,
+        "ours": True,
+        "keeper": path,
+        "id": str(about.get("id") or "")[:8],
+        "pid": status.get("group") or 0,
+        "file": known.get("file") or "",
+        "since": known.get("began") or known["since"],
+        "state": "waiting" if job["says"] else known.get("state") or "",
+        "active": known.get("active"),
+        "memory": known.get("memory"),
+        "cpu": known.get("cpu"),
+        "connected": status["connected"],
+        "lease_left": status["lease_left"],
+        "stale": False,
+    }
+
+
+# --- others ---------------------------------------------------------------------------------------
+
+
+def _runtime_directories() -> "list[str]":
+    """Where Jupyter's programs put connection files, by the rules of jupyter_core and IPython."""
+    data = os.environ.get("XDG_DATA_HOME") or os.path.join(_HOME, ".local/share")
+    found = [
+        os.environ.get("JUPYTER_RUNTIME_DIR") or "",
+        os.path.join(data, "jupyter/runtime"),
+        os.path.join(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "jupyter"),
+        os.path.join(_HOME, "Library/Jupyter/runtime"),
+        *glob.glob(os.path.join(glob.escape(_HOME), ".ipython/profile_*/security")),
+    ]
+    return [directory for directory in dict.fromkeys(found) if directory]
+
+
+def _connection_info(path: str) -> "Facts | None":
+    """What a connection file says; None if it is none of ours to read."""
+    try:
+        if os.stat(path).st_uid != os.getuid():
+            return None
+        with open(path, "rb") as file:
+            info = json.loads(file.read(_LARGEST_FILE).decode("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(info, dict) or not all(isinstance(info.get(p), int) for p in _PORTS):
+        return None
+    return info
+
+
+def _words(pid: int) -> "list[str]":
+    """The command line of a process of the user's; empty if it is another's."""
+    try:
+        if os.stat(f"/proc/{pid}").st_uid != os.getuid():
+            return []
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().decode("utf-8", "surrogateescape").split("\0")[:-1]
+    except OSError:
+        return []
+
+
+def _files_of(words: "Sequence[str]") -> "Iterator[str]":
+    """The words of a command line that may be a kernel's connection file."""
+    if words[1:3] in (["-m", "remote_kernels"], ["-m", "remote_ikernel"]):
+        return
+    for before, word in zip(["", *words], words):  # noqa: B905 - Python 3.6
+        name, equals, value = word.partition("=")
+        file = value if equals and name.startswith("-") else word
+        user = before if not equals else name
+        if file.endswith(".json") and user not in _OF_USERS:
+            yield file
+
+
+class _Others:
+    """Kernels by their connection files.
+
+    Attributes:
+        by_file: of each file, the process that was given it last: the kernel, behind its shells.
+    """
+
+    def __init__(self) -> None:
+        self.all = {process.pid: process for process in processes()}
+        self.by_file: dict[str, tuple[Process, list[str]]] = {}
+        for process in sorted(self.all.values(), key=lambda process: process.began):
+            words = _words(process.pid)
+            for file in _files_of(words):
+                path = self._seen_from_here(process.pid, file)
+                if path:
+                    self.by_file[path] = (process, words)
+
+    @staticmethod
+    def _seen_from_here(pid: int, file: str) -> str:
+        """A file as a process sees it, which may have another root; empty if there is none."""
+        try:
+            root = os.readlink(f"/proc/{pid}/root")
+            path = os.path.join(os.readlink(f"/proc/{pid}/cwd"), file)
+            same = os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+        except OSError:
+            return ""
+        if not same or root != "/":
+            path = f"/proc/{pid}/root{path}"
+        return os.path.normpath(path) if os.path.isfile(path) else ""
+
+    def kernels(self, ours: "set[str]") -> "Iterator[Facts]":
+        """All of them, but for some files.
+
+        Args:
+            ours: the files of our own kernels.
+        """
+        in_runtime = [
+            os.path.join(directory, name)
+            for directory in _runtime_directories()
+            for name in _names(directory)
+            if name.endswith(".json")
+        ]
+        real = set(map(os.path.realpath, ours))
+        for path in dict.fromkeys([*self.by_file, *in_runtime]):
+            if os.path.realpath(path) in real:
+                continue
+            real.add(os.path.realpath(path))
+            info = _connection_info(path)
+            if info is not None:
+                yield self._kernel(path, info)
+
+    def _process(self, path: str, info: "Facts") -> "tuple[Process | None, list[str]]":
+        """The process of a kernel, and its command line."""
+        if path in self.by_file:
+            return self.by_file[path]
+        # Not all are told their file; one that is there has an open socket.
+        inode = _listening_inode(info)
+        for process in self.all.values() if inode else ():
+            if inode in _open_files(process.pid):
+                return process, _words(process.pid)
+        return None, []
+
+    def _kernel(self, path: str, info: "Facts") -> "Facts":
+        process, words = self._process(path, info)
+        tree = list(self._below(process.pid)) if process is not None else []
+        name = os.path.basename(path)[: -len(".json")]
+        found = _UUID.search(name)
+        try:
+            written = os.stat(path).st_mtime
+        except OSError:
+            written = 0.0
+        kernel_name = str(info.get("kernel_name") or "")
+        return {
+            "ours": False,
+            "id": found[0][:8] if found else re.sub(r"^kernel-(v3)?", "", name),
+            "name": kernel_name or name,
+            "file": path,
+            "transport": str(info.get("transport") or "tcp"),
+            "pid": process.pid if process is not None else 0,
+            "began": process.began if process is not None else 0.0,
+            "since": process.began if process is not None else written,
+            "written": written,
+            "command": " ".join(words)[:300],
+            "memory": sum(x.memory for x in tree) if process is not None else None,
+            "cpu": round(sum(x.cpu for x in tree), 2) if process is not None else None,
+            "stale": process is None and not _answers(info),
+        }
+
+    def _below(self, pid: int) -> "Iterator[Process]":
+        yield self.all[pid]
+        for other in list(self.all.values()):
+            if other.parent == pid and other.pid != pid:
+                yield from self._below(other.pid)
+
+
+def _listening_inode(info: "Facts") -> str:
+    """What an open file that is the kernel's heartbeat is shown as; empty if nobody has it."""
+    port, ip = info["hb_port"], str(info.get("ip") or "127.0.0.1")
+    tables = ("unix",) if info.get("transport") == "ipc" else ("tcp", "tcp6")
+    for table in tables:
+        try:
+            with open(f"/proc/self/net/{table}", encoding="utf-8", errors="replace") as file:
+                rows = [line.split() for line in file][1:]
+        except OSError:
+            continue
+        for row in rows:
+            if table == "unix" and row[7:8] == [f"{ip}-{port}"]:
+                return f"socket:[{row[6]}]"
+            if table != "unix" and row[3] == "0A" and row[1].endswith(f":{port:04X}"):
+                return f"socket:[{row[9]}]"
+    return ""
+
+
+def _open_files(pid: int) -> "set[str]":
+    """What the open files of a process are; none if it is another's."""
+    found = set()
+    for path in _names(f"/proc/{pid}/fd"):
+        try:
+            found.add(os.readlink(f"/proc/{pid}/fd/{path}"))
+        except OSError:
+            continue
+    return found
+
+
+def _names(directory: str) -> "list[str]":
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []
+
+
+def _answers(info: "Facts") -> bool:
+    """Whether something that speaks ZeroMQ listens where a connection file says."""
+    ip, port = str(info.get("ip") or "127.0.0.1"), info["hb_port"]
+    try:
+        if info.get("transport") == "ipc":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_PATIENCE)
+                probe.connect(f"{ip}-{port}")
+                return probe.recv(1) == _GREETING
+        with socket.create_connection((ip, port), _PATIENCE) as probe:
+            return probe.recv(1) == _GREETING
+    except (OSError, ValueError):
+        return False
+
+
+# --- what can be asked for ------------------------------------------------------------------------
+
+
+def kernels() -> "Iterator[list[Facts]]":
+    """All kernels of the user on this machine: ours, and then others, the newest first."""
+    ours = [kernel for kernel in map(_kept, _keepers()) if kernel is not None]
+    others = list(_Others().kernels({kernel["file"] for kernel in ours if kernel["file"]}))
+    others.sort(key=lambda kernel: (not kernel["stale"], kernel["since"]), reverse=True)
+    yield [*ours, *others]
+
+
+def wish(keeper: str, word: str) -> "Iterator[bool]":
+    """Ask a keeper to interrupt, restart or stop its kernel.
+
+    Args:
+        keeper: path of its socket.
+        word: INT, RESTART or STOP.
+
+    Raises:
+        CannotAnswer: it cannot do that now.
+    """
+    if _asked(keeper, word) != "yes":
+        raise CannotAnswer("its keeper cannot do that now")
+    deadline = time.monotonic() + _END_PATIENCE
+    while word == "STOP" and os.path.exists(keeper) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    yield True
+
+
+def send_signal(pid: int, began: float, word: str) -> "Iterator[bool]":
+    """Interrupt or stop a kernel that we have not started.
+
+    Args:
+        pid: its process number.
+        began: when that process was started, so that no other is met.
+        word: INT or STOP.
+
+    Raises:
+        CannotAnswer: it is not there any more.
+    """
+    if not _is_same(pid, began):
+        raise CannotAnswer("it is not there any more")
+    if word == "INT":
+        os.kill(pid, signal.SIGINT)
+    else:
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + _END_PATIENCE
+            if _is_same(pid, began):
+                os.kill(pid, signum)
+            while _is_same(pid, began) and time.monotonic() < deadline:
+                time.sleep(0.05)
+    yield True
+
+
+def _is_same(pid: int, began: float) -> bool:
+    return any(x.pid == pid and abs(x.began - began) < 1.5 for x in processes())
+
+
+def leftovers() -> "Iterator[Facts]":
+    """What dead kernels have left here: connection files, sockets and directories of keepers."""
+    yield _leftovers()
+
+
+def _leftovers() -> "dict[str, list[str]]":
+    dead, ours = [], set()
+    for path in _keepers():
+        kernel = _kept(path)
+        if kernel is not None:
+            ours.add(kernel["file"])
+        elif _refuses(path):
+            dead.append(os.path.dirname(path))
+    files = [file for directory in dead for file in _left_by_keeper(directory)]
+    sockets: list[str] = []
+    for kernel in _Others().kernels(ours - {""}):
+        if kernel["stale"] and not _is_elsewhere(kernel["file"]):
+            files.append(kernel["file"])
+            sockets += _sockets_of(_connection_info(kernel["file"]) or {})
+    return {"files": files, "sockets": sockets, "directories": dead}
+
+
+def _left_by_keeper(directory: str) -> "Iterator[str]":
+    """The connection file that a dead keeper has left."""
+    try:
+        path = os.readlink(os.path.join(directory, "file"))
+        if os.lstat(path).st_uid == os.getuid():
+            yield path
+    except OSError:
+        # It was removed in order.
+        pass
+
+
+def _sockets_of(info: "Facts") -> "Iterable[str]":
+    if info.get("transport") != "ipc":
+        return []
+    paths = ["{}-{}".format(info.get("ip"), info[port]) for port in _PORTS]
+    return [path for path in paths if os.path.exists(path) and _refuses(path)]
+
+
+def _refuses(path: str) -> bool:
+    """Whether nobody listens on a socket that is there."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_PATIENCE)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+    return False
+
+
+def _is_elsewhere(path: str) -> bool:
+    """Whether a file may be that of a kernel on another machine, which shares this directory."""
+    kinds = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "ceph", "fuse", "afs", "9p")
+    best, kind = "", ""
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                _, place, found, *_ = line.split(" ")
+                if f"{path}/".startswith(place.rstrip("/") + "/") and len(place) >= len(best):
+                    best, kind = place, found
+    except OSError:
+        return False
+    return kind.partition(".")[0] in kinds
+
+
+def clean(paths: "Sequence[str]") -> "Iterator[list[str]]":
+    """Remove what dead kernels have left, as far as that is still so.
+
+    Args:
+        paths: that :func:`leftovers` has told.
+
+    Returns:
+        Those that were removed.
+    """
+    now = _leftovers()
+    removed = []
+    for path in [*now["sockets"], *now["files"]]:
+        if path in paths:
+            os.unlink(path)
+            removed.append(path)
+    for directory in now["directories"]:
+        if directory in paths:
+            for name in os.listdir(directory):
+                os.unlink(os.path.join(directory, name))
+            os.rmdir(directory)
+            removed.append(directory)
+    yield removed
+
+
+FUNCTIONS = {
+    "kernels": kernels,
+    "wish": wish,
+    "send_signal": send_signal,
+    "leftovers": leftovers,
+    "clean": clean,
+}

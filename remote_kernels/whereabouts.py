@@ -1,0 +1,358 @@
+"""The kernels that run, here and on other hosts, and what dead ones have left.
+
+Nothing is noted anywhere: the keepers on a host, the connection files there, and the launchers that
+run here tell all of it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from remote_kernels import kernelspecs
+from remote_kernels.connection_file import ConnectionFile
+from remote_kernels.errand import Errand
+from remote_kernels.errors import OptionsError, RemoteKernelsError
+from remote_kernels.interfaces import interface_named
+from remote_kernels.interfaces.ssh import Ssh
+from remote_kernels.options import KernelOptions, from_argv
+from remote_kernels.processes import processes
+from remote_kernels.way import Way
+
+#: Of ours, that look around over there.
+MODULES = ("answers", "processes", "running")
+# Seconds for a host among several to accept a connection.
+_CONNECT_TIMEOUT = 5
+
+
+class Launcher(NamedTuple):
+    """A launcher that runs on this machine.
+
+    Attributes:
+        pid: its process number.
+        id: of its kernel, as its file is named.
+        options: of its kernel.
+        began: when it was started, in seconds since 1970.
+    """
+
+    pid: int
+    id: str
+    options: KernelOptions
+    began: float
+
+
+class Kernel(NamedTuple):
+    """A kernel that runs somewhere, or what a dead one has left.
+
+    Attributes:
+        host: on which it was found, as it is written; empty for this machine.
+        node: the machine on which it runs, by its own name.
+        facts: as that host tells them; see :mod:`~remote_kernels.running`.
+    """
+
+    host: str
+    node: str
+    facts: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """What a person calls it by."""
+        return str(self.facts["id"])
+
+    @property
+    def name(self) -> str:
+        """Of the kernel."""
+        return str(self.facts["name"])
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a launcher of ours has started it."""
+        return bool(self.facts["ours"])
+
+    @property
+    def line(self) -> str:
+        """How it stands with its launcher: connected, away, waiting, or empty if it has none."""
+        if not self.is_ours:
+            return ""
+        if self.facts.get("state") == "waiting":
+            return "waiting"
+        return "connected" if self.facts.get("connected") else "away"
+
+    def data(self) -> dict[str, Any]:
+        """The same for programs."""
+        hidden = ("keeper", "began", "connected", "directory")
+        shown = {name: value for name, value in self.facts.items() if name not in hidden}
+        return {"host": self.host, **shown, "node": self.node, "line": self.line}
+
+
+class Found(NamedTuple):
+    """What was found on one host.
+
+    Attributes:
+        host: as it is written; empty for this machine.
+        kernels: ours first, then others, the newest first.
+        error: why nothing was found; None if that went well.
+    """
+
+    host: str
+    kernels: tuple[Kernel, ...] = ()
+    error: RemoteKernelsError | None = None
+
+
+class Host:
+    """A host that is looked at, maybe more than once. Use it in a ``with`` block."""
+
+    def __init__(self, way: Way | None, log: Callable[[str], None], *, in_a_row: bool) -> None:
+        """Prepare.
+
+        Args:
+            way: to it; None for this machine.
+            log: takes when somebody is asked for what the login needs.
+            in_a_row: it is one of several, and none is to be waited for long.
+        """
+        self.name = "" if way is None else str(way.host)
+        how: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT} if in_a_row else {}
+        self._errand = Errand(way, MODULES, log, **how)
+        self._is_open = False
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *ended: Any) -> None:
+        if self._is_open:
+            self._errand.__exit__(*ended)
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """Ask a question; see :meth:`Errand.ask`. The first one logs in."""
+        if not self._is_open:
+            self._errand.__enter__()
+            self._is_open = True
+        return self._errand.ask(name, *arguments)
+
+    def look(self) -> Found:
+        """The kernels there."""
+        try:
+            facts = self.ask("kernels")
+            kernels = tuple(self._kernel(each) for each in facts if _is_kernel(each))
+        except RemoteKernelsError as error:
+            return Found(self.name, error=error)
+        except TypeError:
+            sentence = "the far side lists its kernels in no way that we know"
+            return Found(self.name, error=RemoteKernelsError(sentence, host=self.name))
+        return Found(self.name, kernels)
+
+    def _kernel(self, facts: dict[str, Any]) -> Kernel:
+        node = str(facts.pop("node", "") or "")
+        waits = facts.get("state") == "waiting"
+        return Kernel(self.name, node or ("" if waits else self._errand.node), facts)
+
+    def wish(self, kernel: Kernel, word: str) -> None:
+        """Interrupt, restart or stop a kernel.
+
+        Args:
+            kernel: of this host.
+            word: INT, RESTART or STOP.
+
+        Raises:
+            RemoteKernelsError: that cannot be done.
+        """
+        if kernel.is_ours:
+            self.ask("wish", kernel.facts["keeper"], word)
+        elif word == "RESTART":
+            raise RemoteKernelsError(
+                f"{kernel.id} was not started by remote-kernels",
+                advice="restart it where it was started",
+            )
+        elif not kernel.facts["pid"]:
+            raise RemoteKernelsError(f"the process of {kernel.id} is not known")
+        else:
+            self.ask("send_signal", kernel.facts["pid"], kernel.facts["began"], word)
+
+
+# What has to be there, and of which kind.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "name", "file"), str),
+    **dict.fromkeys(("ours", "stale"), bool),
+    **dict.fromkeys(("since", "pid"), (int, float)),
+}
+_NUMBERS = ("memory", "cpu", "active", "lease_left", "began")
+
+
+def _is_kernel(facts: Any) -> bool:
+    """Whether a host tells of a kernel in the way that is known."""
+    if not isinstance(facts, dict):
+        return False
+    known = all(isinstance(facts.get(name), kind) for name, kind in _KINDS.items())
+    numbers = [facts.get(name) for name in _NUMBERS]
+    if not known or not all(x is None or isinstance(x, (int, float)) for x in numbers):
+        return False
+    return isinstance(facts.get("keeper"), str) if facts["ours"] else "began" in facts
+
+
+# --- where to look --------------------------------------------------------------------------------
+
+
+def launchers() -> Iterator[Launcher]:
+    """Those that run on this machine, of this user."""
+    for process in processes():
+        try:
+            with open(f"/proc/{process.pid}/cmdline", "rb") as file:
+                words = file.read().decode("utf-8", "surrogateescape").split("\0")[:-1]
+            if words[1:3] != ["-m", "remote_kernels"] or not words[3].startswith("--"):
+                continue
+            options, path = from_argv(words[3:])
+            kernel_id = ConnectionFile.read(path).kernel_id
+            yield Launcher(process.pid, kernel_id, options, process.began)
+        except (OSError, IndexError, RemoteKernelsError):
+            # It has ended, or is another's.
+            continue
+
+
+def ways(*, everywhere: bool) -> list[Way | None]:
+    """The ways to hosts where kernels of ours may run; this machine first.
+
+    Args:
+        everywhere: to all that kernelspecs name, and not only to those that launchers here go to.
+    """
+    options = [launcher.options for launcher in launchers()]
+    if everywhere:
+        for spec in kernelspecs.find(kernelspecs.search_directories()):
+            with suppress(OptionsError):
+                options.append(spec.options)
+    return [None, *_ways_of(options)]
+
+
+def _ways_of(options: Iterable[KernelOptions]) -> Iterator[Way]:
+    seen = set()
+    for each in options:
+        try:
+            way = interface_named(each.interface).way(each)
+        except OptionsError:
+            # What is wrong with it, its start says.
+            continue
+        if way is not None and way not in seen:
+            seen.add(way)
+            yield way
+
+
+def way_to(text: str, **given: Any) -> Way:
+    """The way to a host: as it was given, or else that of the kernels there.
+
+    Args:
+        text: the host, as in ``--host``.
+        given: options that say how ssh gets there.
+
+    Raises:
+        OptionsError: it is no host.
+        RemoteKernelsError: kernels go there by more than one way.
+    """
+    asked = Ssh.way(KernelOptions(interface="ssh", host=text, **given))
+    if given:
+        return asked
+    known = [way for way in ways(everywhere=True) if way is not None and way.host == asked.host]
+    if asked in known or not known:
+        return asked
+    if len(known) > 1:
+        lines = "\n".join(way.login_line() for way in known)
+        raise RemoteKernelsError(f"kernels go to {text} by {len(known)} ways", advice=lines)
+    return known[0]
+
+
+def with_launchers(found: Sequence[Found]) -> list[Found]:
+    """What was found, with what is known here of hosts that did not answer.
+
+    Args:
+        found: on several hosts.
+    """
+    here = os.uname().nodename
+    kernels = [kernel.facts for each in found for kernel in each.kernels]
+    known = {facts.get("launcher") for facts in kernels if facts.get("from") == here}
+    result = list(found)
+    for launcher in launchers():
+        way = interface_named(launcher.options.interface).way(launcher.options)
+        host = "" if way is None else str(way.host)
+        for number, each in enumerate(result):
+            if each.host == host and launcher.pid not in known:
+                kernel = Kernel(host, "", _facts_of(launcher, is_away=each.error is not None))
+                result[number] = each._replace(kernels=(*each.kernels, kernel))
+    return result
+
+
+def _facts_of(launcher: Launcher, *, is_away: bool) -> dict[str, Any]:
+    return {
+        "ours": True,
+        "id": launcher.id[:8],
+        "name": launcher.options.name or "",
+        "interface": launcher.options.interface or "",
+        "file": "",
+        "keeper": "",
+        "pid": 0,
+        "since": launcher.began,
+        "state": "" if is_away else "starting",
+        "connected": not is_away,
+        "stale": False,
+    }
+
+
+def selected(found: Sequence[Found], words: Sequence[str]) -> list[Kernel]:
+    """The kernels that a person names.
+
+    Args:
+        found: on several hosts.
+        words: of each the beginning of its id, or its process number, or the path of its file.
+
+    Raises:
+        RemoteKernelsError: there is none, or there are more than one.
+    """
+    return [_selected(found, word) for word in words]
+
+
+def _selected(found: Sequence[Found], word: str) -> Kernel:
+    living = [kernel for each in found for kernel in each.kernels if not kernel.facts["stale"]]
+    name = Path(word).name
+    for fits in (
+        [kernel for kernel in living if word in (kernel.id, str(kernel.facts["pid"]))],
+        [kernel for kernel in living if kernel.facts["file"] and _is_file(kernel, word, name)],
+        [kernel for kernel in living if kernel.id.startswith(word)],
+        [kernel for kernel in living if kernel.name == word],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            lines = "\n".join(f"{kernel.id} {kernel.name} {kernel.node}" for kernel in fits)
+            raise RemoteKernelsError(f"{word} may be any of {len(fits)} kernels", advice=lines)
+    raise RemoteKernelsError(
+        f"there is no kernel {word}", advice="'remote-kernels ps --all' lists those that run"
+    )
+
+
+def _is_file(kernel: Kernel, word: str, name: str) -> bool:
+    file = str(kernel.facts["file"])
+    return word == file or (word == name and Path(file).name in (name, f"{name}.json"))
+
+
+def age(since: float) -> str:
+    """How long ago a moment was, for a person.
+
+    Args:
+        since: the moment, in seconds since 1970.
+    """
+    return span(max(0.0, time.time() - since))
+
+
+def span(seconds: float) -> str:
+    """A time for a person, in two units at most."""
+    left = int(seconds)
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    for number, (unit, size) in enumerate(units):
+        if left >= size or size == 1:
+            text = f"{left // size} {unit}"
+            rest = left % size
+            if size > 60 and rest >= units[number + 1][1]:
+                text += f" {rest // units[number + 1][1]} {units[number + 1][0]}"
+            return text
+    raise AssertionError("there are seconds")

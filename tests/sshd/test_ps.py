@@ -1,0 +1,208 @@
+"""``ps``, ``stop``, ``interrupt``, ``restart`` and ``clean``: kernels that run on a host."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bed import Bed, Machine, wait_until
+from frontend import Kernel, Site, add_kernel, ours, remote_kernels
+
+HOME = "/home/ada"
+RUNTIME = f"{HOME}/.local/share/jupyter/runtime"
+
+
+def ps(*words: str, status: int = 0) -> list[dict[str, Any]]:
+    """What ``ps`` tells programs: the kernels of ada's host, or of the hosts that are named."""
+    done = subprocess.run(
+        [sys.executable, "-m", "remote_kernels", "ps", "--json", *(words or ["ada@far"])],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == status, done.stderr
+    return [kernel for host in json.loads(done.stdout) for kernel in host["kernels"]]
+
+
+def only() -> dict[str, Any]:
+    (found,) = ps()
+    return found
+
+
+@contextlib.contextmanager
+def by_hand(bed: Bed, count: int, *options: str) -> Iterator[list[int]]:
+    """Kernels that ada has started on her own; their processes, the oldest first."""
+    pids: list[int] = []
+    command = [bed.far_python, "-m", "ipykernel_launcher", *options]
+    try:
+        for _ in range(count):
+            text = f"nohup {' '.join(command)} >/dev/null 2>&1 </dev/null & echo $!"
+            pids.append(int(bed.far.run(["sh", "-c", text], user="ada").stdout))
+            file = f"{RUNTIME}/kernel-{pids[-1]}.json"
+            wait_until(lambda file=file: file in bed.far.files(HOME), 30, "its file")
+        yield pids
+    finally:
+        for pid in pids:
+            bed.far.run(["sh", "-c", f"kill -9 {pid} || :"])
+        wait_until(lambda: not kernels_of(bed.far), 10, "their end")
+        bed.far.run(["rm", "-rf", f"{HOME}/.local/share/jupyter", f"{HOME}/.ipython"])
+
+
+def kernels_of(machine: Machine) -> list[str]:
+    return [x.args for x in machine.processes(user="ada") if "ipykernel_launcher" in x.args]
+
+
+def test_a_kernel_of_ours(kernel: Kernel) -> None:
+    wait_until(lambda: only()["state"] == "idle", 10, "its first rest")
+    found = only()
+    assert found["ours"]
+    assert (found["name"], found["node"], found["host"]) == ("Test", "far", "ada@far")
+    assert found["line"] == "connected"
+    assert found["memory"] > 10_000
+    assert found["cpu"] > 0
+    assert found["since"] <= found["active"]
+    assert found["file"].startswith(f"{HOME}/rik_kernel-{found['id']}")
+    assert "keeper" not in found
+    message = kernel.begin("import threading\nthreading.Event().wait(60)")
+    wait_until(lambda: only()["state"] == "busy", 10, "its work")
+    # The beginning of an id is enough.
+    said = remote_kernels("interrupt", found["id"][:5], "--on", "ada@far")
+    assert said == f"Interrupted {found['id']}: Test, far.\n"
+    assert kernel.reply_to(message)["ename"] == "KeyboardInterrupt"
+
+
+def test_it_is_found_without_a_word(kernel: Kernel) -> None:
+    # Where its launcher goes, and among the kernels of this machine.
+    assert [x["name"] for x in ps("--all")] == ["Test"]
+    done = subprocess.run(
+        [sys.executable, "-m", "remote_kernels", "ps"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.count("\n") == 1
+    assert "  Test  far  " in done.stdout
+
+
+def test_a_flood_does_not_hide_the_end_of_work(kernel: Kernel) -> None:
+    kernel.run("print('execution_state: busy ' * 100_000)")
+    kernel.run(
+        "from IPython.display import display\ndisplay({'text/plain': 'x' * 3_000_000}, raw=True)"
+    )
+    wait_until(lambda: only()["state"] == "idle", 10, "its rest")
+
+
+def test_a_kernel_is_started_anew(kernel: Kernel) -> None:
+    kernel.run("here = 1")
+    before = kernel.value("__import__('os').getpid()")
+    assert remote_kernels("restart", only()["id"]).startswith("Restarted ")
+    kernel.wait_for_ready()
+    assert kernel.value("'here' in globals()") is False
+    assert kernel.value("__import__('os').getpid()") != before
+    assert kernel.launcher.poll() is None
+    assert only()["line"] == "connected"
+
+
+def test_a_kernel_is_stopped(bed: Bed, site: Site, tmp_path: Path) -> None:
+    # In Jupyter's runtime directory it keeps its name when it is started again.
+    file = str(tmp_path / "kernel-1.json")
+    kernel = Kernel(add_kernel(site), tmp_path, connection_file=file)
+    kernel.start()
+    try:
+        kernel.wait_for_ready()
+        assert remote_kernels("stop", only()["id"]).startswith("Stopped ")
+        assert kernel.launcher_status(10) == 32
+        assert "stopped with 'remote-kernels stop'" in kernel.stderr()
+        assert site.kernels() == []
+        # Jupyter, which believes that it has died, does not start it again.
+        again = [*kernel.launcher.args]  # type: ignore[misc]
+        done = subprocess.run(again, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 32
+        assert site.kernels() == []
+    finally:
+        kernel.__exit__(None, None, None)
+
+
+def test_four_kernels_by_hand_of_which_two_are_dead(bed: Bed) -> None:
+    with by_hand(bed, 4) as pids:
+        for pid in pids[:2]:
+            bed.far.run(["kill", "-9", str(pid)])
+        found = ps()
+        assert [x["pid"] for x in found if not x["stale"]] == [pids[3], pids[2]]
+        stale = [x["file"] for x in found if x["stale"]]
+        assert sorted(stale) == sorted(f"{RUNTIME}/kernel-{pid}.json" for pid in pids[:2])
+        assert not any(x["ours"] for x in found)
+        assert all(x["memory"] > 10_000 for x in found if not x["stale"])
+
+        person = ours("clean", "ada@far")
+        person.sees(f"kernel-{pids[0]}.json")
+        person.sees("Remove them")
+        person.types("n")
+        person.sees("Nothing was removed")
+        person.end()
+        assert len(ps()) == 4
+        assert "Removed 2 of 2" in remote_kernels("clean", "ada@far", "--yes")
+        assert len(ps()) == 2
+        assert "nothing is left" in remote_kernels("clean", "ada@far")
+
+
+def test_kernels_of_others_are_interrupted_and_stopped(bed: Bed) -> None:
+    with by_hand(bed, 1) as (pid,):
+        info = json.loads(bed.far.read(f"{RUNTIME}/kernel-{pid}.json"))
+        assert info["transport"] == "tcp"
+        said = remote_kernels("interrupt", str(pid), "--on", "ada@far")
+        assert said.startswith("Interrupted ")
+        assert only()["pid"] == pid
+        done = subprocess.run(
+            [sys.executable, "-m", "remote_kernels", "restart", str(pid), "--on", "ada@far"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert "was not started by remote-kernels" in done.stderr
+        assert done.returncode == 1
+        assert remote_kernels("stop", str(pid), "--on", "ada@far").startswith("Stopped ")
+        assert kernels_of(bed.far) == []
+
+
+@pytest.mark.parametrize("words", [["nothing"], ["/no/such.json"], ["1"]])
+def test_what_is_not_there(kernel: Kernel, words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "remote_kernels", "stop", *words],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert f"there is no kernel {words[0]}" in done.stderr
+    assert kernel.value("1") == 1
+
+
+def test_a_host_that_is_away(bed: Bed, kernel: Kernel) -> None:
+    with bed.far.sshd("DenyUsers ada"):
+        # Over a connection of its own, since that of the kernel stays open.
+        (found,) = ps("ada@far", "--remote-launch-args=-S none", status=17)
+    assert (found["name"], found["line"]) == ("Test", "away")
+
+
+def test_a_directory_that_a_keeper_has_left(bed: Bed) -> None:
+    directory = "/tmp/rk-1-abcdef0123"
+    script = (
+        "import os, socket; os.mkdir(D, 0o700); s = socket.socket(socket.AF_UNIX); "
+        "s.bind(D + '/keeper'); open(F, 'w').close(); os.symlink(F, D + '/file')"
+    )
+    file = f"{HOME}/rik_kernel-left.json"
+    program = f"D = {directory!r}; F = {file!r}; {script}"
+    bed.far.run(["/usr/bin/python3", "-c", program], user="ada")
+    shown = remote_kernels("clean", "ada@far", "--dry-run")
+    assert directory in shown
+    assert file in shown
+    assert "Removed 2 of 2" in remote_kernels("clean", "ada@far", "--yes")
+    assert directory not in bed.far.files()
+    assert file not in bed.far.files()
