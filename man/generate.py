@@ -25,6 +25,7 @@ from remote_kernels.cli.login import login, logout
 from remote_kernels.cli.logs import logs, report
 from remote_kernels.cli.manage import manage
 from remote_kernels.cli.params import by_group
+from remote_kernels.cli.ps import clean, ps, stop
 from remote_kernels.errors import OptionsError, documented_exit_codes
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
@@ -35,6 +36,7 @@ PAGES = [
     Path(__file__).with_name("remote-kernels-login.1"),
     Path(__file__).with_name("remote-kernels-check.1"),
     Path(__file__).with_name("remote-kernels-discover.1"),
+    Path(__file__).with_name("remote-kernels-ps.1"),
     Path(__file__).with_name("remote-kernels-manage.1"),
 ]
 
@@ -159,6 +161,9 @@ def generated(page: str) -> str:
         "LOGOUT OPTIONS": partial(options_of, logout),
         "CHECK OPTIONS": partial(options_of, check, *DECLARED),
         "DISCOVER OPTIONS": partial(options_of, discover, *DECLARED, "user", *_PLACES),
+        "PS OPTIONS": partial(options_of, ps),
+        "STOP OPTIONS": partial(options_of, stop),
+        "CLEAN OPTIONS": partial(options_of, clean),
         "LOGS OPTIONS": partial(options_of, logs),
         "REPORT OPTIONS": partial(options_of, report),
         "TRANSLATION": translation,

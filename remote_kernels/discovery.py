@@ -28,7 +28,7 @@ from remote_kernels.options import KernelOptions, given
 from remote_kernels.remote_script import refuse_secrets
 
 #: Of ours, that look around over there.
-MODULES = ("answers", "login_shell", "survey")
+MODULES = ("answers", "login_shell", "login_environment", "survey")
 
 # Of a kernelspec's metadata: one of these would have Jupyter run something else than our launcher.
 _NOT_CARRIED = frozenset({"kernel_provisioner"})

@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 
-from remote_kernels.carrier import Connection, numbers
+from remote_kernels.carrier import Connection, Timer, numbers
 from remote_kernels.channel import MOST_NUMBERS, Stream
 from remote_kernels.keeper import (
     BEAT,
@@ -43,6 +43,9 @@ SOCKETS = ("control_port", "stdin_port", "shell_port", "hb_port", "iopub_port")
 _IOPUB = SOCKETS.index("iopub_port")
 # Of what the kernel publishes at a time, how much is looked at while it is busy.
 _LAST_BYTES = 2048
+
+# Seconds after a change: many of them are one cell's.
+_REPORT_SOON = 1.0
 
 # The variable that says what is to be activated.
 _ENVIRONMENT = "rk_activate"
@@ -337,6 +340,7 @@ class KernelKeeper(Keeper):
         self._ending = self._restarts = False
         self._state, self._active = "starting", time.time()
         self._on_terminal = order.on_terminal
+        self._next_report: Timer | None = None
 
     def _spool(self) -> FileSpool:
         return FileSpool(self._room, self.directory)
@@ -351,8 +355,6 @@ class KernelKeeper(Keeper):
             self._tell_failure(error)
             return
         self.add_guard()
-        if self._on_terminal:
-            self.loop.after(BEAT, self._report)
 
     def _tell_failure(self, error: StartError) -> None:
         what, sentence = error.args
@@ -374,6 +376,7 @@ class KernelKeeper(Keeper):
         self._listening = [False] * len(SOCKETS)
         self._started = time.monotonic()
         self._look_for_sockets(self._kernel.group)
+        self._report_in(BEAT)
 
     # --- what a person asks ---------------------------------------------------------------------
 
@@ -392,14 +395,21 @@ class KernelKeeper(Keeper):
             "cpu": cpu,
         }
 
+    def _report_in(self, seconds: float) -> None:
+        """In a job, where nobody can ask us, let the launcher know what a person may ask."""
+        if self._on_terminal:
+            if self._next_report is not None:
+                self._next_report.cancel()
+            self._next_report = self.loop.after(seconds, self._report)
+
     def _report(self) -> None:
-        """In a job, where nobody can ask us: let the launcher know what a person may ask."""
         # Not needed but here.
         import json
 
-        self.loop.after(BEAT, self._report)
         if self._line is not None and not self.told_end:
             self.tell("STATUS", json.dumps(self.status()).encode().hex())
+        self._next_report = None
+        self._report_in(BEAT)
 
     def on_wish(self, word: str) -> bool:
         """See :class:`Keeper`."""
@@ -446,8 +456,11 @@ class KernelKeeper(Keeper):
         at = data.rfind(b'"execution_state"', begin)
         if at >= 0:
             said = data[at + 17 : at + 40]
+            before = self._state
             if b'"busy"' in said or b'"idle"' in said:
                 self._state = "busy" if b'"busy"' in said else "idle"
+            if self._state != before:
+                self._report_in(_REPORT_SOON)
 
     # --- its end --------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import socket
 import time
 
 from remote_kernels.answers import CannotAnswer
+from remote_kernels.login_environment import login_environment, output_of
 from remote_kernels.processes import Process, processes
 
 TYPE_CHECKING = False
@@ -453,7 +454,17 @@ def clean(paths: "Sequence[str]") -> "Iterator[list[str]]":
     yield removed
 
 
+def run(command: str) -> "Iterator[str]":
+    """What a command of sh prints where the login shell has been; empty if it fails.
+
+    Args:
+        command: of a scheduler, which the login shell makes known.
+    """
+    yield output_of(["/bin/sh", "-c", command], login_environment()) or ""
+
+
 FUNCTIONS = {
+    "run": run,
     "kernels": kernels,
     "wish": wish,
     "send_signal": send_signal,

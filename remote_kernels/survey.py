@@ -18,7 +18,7 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from remote_kernels.answers import CannotAnswer
-from remote_kernels.login_shell import dialect_of, login_shell
+from remote_kernels.login_environment import login_environment, output_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     Spec = dict[str, Any]
 
-# Seconds that a program may take; a file server that is away would keep us for ever.
-_PATIENCE = 10.0
 _AT_ONCE = 8
 # A logo, and what a kernel.json may have, in bytes.
 _LARGEST_FILE = 1 << 20
@@ -274,7 +272,7 @@ class Survey:
 
     def _ask_jupyter(self, path: str) -> "list[Spec]":
         """The kernelspecs that one Jupyter knows."""
-        said = _output([_interpreter(path), "-c", _KERNELSPECS], self.env) or ""
+        said = output_of([_interpreter(path), "-c", _KERNELSPECS], self.env) or ""
         try:
             known = json.loads(said.rpartition(_ENDS_PROBE)[2])
             specs = [
@@ -458,7 +456,7 @@ class Survey:
 
     def _judge_r(self, kernel: "Spec") -> None:
         program = kernel["program"]
-        root = (_output([program, "RHOME"], self.env) or "").strip()
+        root = (output_of([program, "RHOME"], self.env) or "").strip()
         libraries = [*self.env.get("R_LIBS", "").split(":"), *glob.glob(f"{_HOME}/R/*/*")]
         libraries.append(f"{root}/library")
         if root.startswith("/usr"):
@@ -471,7 +469,9 @@ class Survey:
 
     def _judge_julia(self, kernel: "Spec") -> None:
         program = kernel["program"]
-        kernel["version"] = (_output([program, "--version"], self.env) or "").split(" ")[-1].strip()
+        kernel["version"] = (
+            (output_of([program, "--version"], self.env) or "").split(" ")[-1].strip()
+        )
         files = [word for word in kernel["argv"] if "/IJulia" in word and os.path.isabs(word)]
         if not all(map(os.path.isfile, files)):
             kernel["problem"] = "its Julia has no IJulia"
@@ -582,21 +582,6 @@ FUNCTIONS = {"kernels": kernels, "files": files, "missing": missing, "install": 
 # --- small things -------------------------------------------------------------------------------
 
 
-def login_environment() -> "dict[str, str]":
-    """The environment that a login shell gives to what it starts; ours if it does not tell."""
-    shell = login_shell()
-    tell = 'import json, os; print(chr(10) + "@rk-probe " + json.dumps(dict(os.environ)))'
-    command = f"exec {shlex.quote(sys.executable)} -c '{tell}'"
-    if dialect_of(shell[0]) == "csh":
-        command = f"if ( -r ~/.login ) source ~/.login\n{command}"
-    said = _output([*shell, "-c", command], dict(os.environ)) or ""
-    try:
-        found = json.loads(said.rpartition(_ENDS_PROBE)[2])
-        return {str(name): str(value) for name, value in found.items()}
-    except (ValueError, AttributeError):
-        return dict(os.environ)
-
-
 def _kernel(name: str, kind: str, path: str) -> "Spec":
     return {
         "name": name,
@@ -676,24 +661,7 @@ def _command(argv: "Sequence[str]") -> str:
 
 def _probed(command: "list[str]", env: "dict[str, str]") -> "Spec | None":
     try:
-        found: Spec = json.loads((_output(command, env) or "").rpartition(_ENDS_PROBE)[2])
+        found: Spec = json.loads((output_of(command, env) or "").rpartition(_ENDS_PROBE)[2])
     except ValueError:
         return None
     return found
-
-
-def _output(command: "list[str]", env: "dict[str, str]") -> "str | None":
-    """What a program prints; None if it cannot be started, fails or takes too long."""
-    try:
-        done = subprocess.run(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_PATIENCE,
-            start_new_session=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None

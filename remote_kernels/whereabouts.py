@@ -7,6 +7,7 @@ run here tell all of it.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -18,13 +19,16 @@ from remote_kernels.connection_file import ConnectionFile
 from remote_kernels.errand import Errand
 from remote_kernels.errors import OptionsError, RemoteKernelsError
 from remote_kernels.interfaces import interface_named
+from remote_kernels.interfaces.scheduler import OwnJob, Scheduler
 from remote_kernels.interfaces.ssh import Ssh
 from remote_kernels.options import KernelOptions, from_argv
 from remote_kernels.processes import processes
 from remote_kernels.way import Way
 
 #: Of ours, that look around over there.
-MODULES = ("answers", "processes", "running")
+MODULES = ("answers", "login_shell", "login_environment", "processes", "running")
+# How our jobs are named: a name, and what no other job has.
+_OUR_NAME = re.compile(r"[\w-]+-[0-9a-f]{6}")
 # Seconds for a host among several to accept a connection.
 _CONNECT_TIMEOUT = 5
 
@@ -103,14 +107,34 @@ class Found(NamedTuple):
     error: RemoteKernelsError | None = None
 
 
+class Leftovers(NamedTuple):
+    """What dead kernels have left on a host.
+
+    Attributes:
+        paths: of connection files, sockets and directories.
+        jobs: named as ours are, and held by no keeper there, each with its scheduler.
+    """
+
+    paths: list[str]
+    jobs: list[tuple[type[Scheduler], OwnJob]]
+
+
 class Host:
     """A host that is looked at, maybe more than once. Use it in a ``with`` block."""
 
-    def __init__(self, way: Way | None, log: Callable[[str], None], *, in_a_row: bool) -> None:
+    def __init__(
+        self,
+        way: Way | None,
+        schedulers: Iterable[type[Scheduler]],
+        log: Callable[[str], None],
+        *,
+        in_a_row: bool,
+    ) -> None:
         """Prepare.
 
         Args:
             way: to it; None for this machine.
+            schedulers: that are asked for jobs there.
             log: takes when somebody is asked for what the login needs.
             in_a_row: it is one of several, and none is to be waited for long.
         """
@@ -118,6 +142,7 @@ class Host:
         how: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT} if in_a_row else {}
         self._errand = Errand(way, MODULES, log, **how)
         self._is_open = False
+        self._schedulers = list(schedulers)
 
     def __enter__(self) -> Host:
         return self
@@ -138,6 +163,8 @@ class Host:
         try:
             facts = self.ask("kernels")
             kernels = tuple(self._kernel(each) for each in facts if _is_kernel(each))
+            if any(kernel.facts.get("job_name") for kernel in kernels):
+                self._tell_jobs(kernels)
         except RemoteKernelsError as error:
             return Found(self.name, error=error)
         except TypeError:
@@ -149,6 +176,45 @@ class Host:
         node = str(facts.pop("node", "") or "")
         waits = facts.get("state") == "waiting"
         return Kernel(self.name, node or ("" if waits else self._errand.node), facts)
+
+    def _tell_jobs(self, kernels: Sequence[Kernel]) -> None:
+        """Note what the schedulers say of the jobs of kernels."""
+        jobs = {job.name: job for job in self._jobs()}
+        for kernel in kernels:
+            if job := jobs.get(str(kernel.facts.get("job_name"))):
+                kernel.facts.update(job=job.id, time_left=job.left)
+
+    def _jobs(self) -> Iterator[OwnJob]:
+        for scheduler in self._schedulers:
+            if scheduler.own_jobs:
+                yield from scheduler.read_own_jobs(str(self.ask("run", scheduler.own_jobs)))
+
+    def leftovers(self) -> Leftovers:
+        """What dead kernels have left there."""
+        left = self.ask("leftovers")
+        paths = [str(path) for kind in ("files", "sockets", "directories") for path in left[kind]]
+        held = {str(kernel.facts.get("job_name")) for kernel in self.look().kernels}
+        found = [
+            (scheduler, job)
+            for scheduler in self._schedulers
+            if scheduler.own_jobs
+            for job in scheduler.read_own_jobs(str(self.ask("run", scheduler.own_jobs)))
+            if _OUR_NAME.fullmatch(job.name) and job.name not in held
+        ]
+        return Leftovers(paths, found)
+
+    def clean(self, left: Leftovers, *, jobs: bool) -> int:
+        """Remove it; how much of it was removed.
+
+        Args:
+            left: as it was found.
+            jobs: end the jobs, too.
+        """
+        removed = len(self.ask("clean", left.paths) or ())
+        for scheduler, job in left.jobs if jobs else ():
+            self.ask("run", scheduler.cancel(job.name))
+            removed += 1
+        return removed
 
     def wish(self, kernel: Kernel, word: str) -> None:
         """Interrupt, restart or stop a kernel.
@@ -212,8 +278,13 @@ def launchers() -> Iterator[Launcher]:
             continue
 
 
-def ways(*, everywhere: bool) -> list[Way | None]:
-    """The ways to hosts where kernels of ours may run; this machine first.
+Ways = dict[Way | None, set[type[Scheduler]]]
+
+
+def ways(*, everywhere: bool) -> Ways:
+    """The ways to hosts where kernels of ours may run, with the schedulers there.
+
+    This machine comes first.
 
     Args:
         everywhere: to all that kernelspecs name, and not only to those that launchers here go to.
@@ -223,20 +294,18 @@ def ways(*, everywhere: bool) -> list[Way | None]:
         for spec in kernelspecs.find(kernelspecs.search_directories()):
             with suppress(OptionsError):
                 options.append(spec.options)
-    return [None, *_ways_of(options)]
-
-
-def _ways_of(options: Iterable[KernelOptions]) -> Iterator[Way]:
-    seen = set()
+    found: Ways = {None: set()}
     for each in options:
         try:
-            way = interface_named(each.interface).way(each)
+            interface = interface_named(each.interface)
+            way = interface.way(each)
         except OptionsError:
             # What is wrong with it, its start says.
             continue
-        if way is not None and way not in seen:
-            seen.add(way)
-            yield way
+        found.setdefault(way, set())
+        if issubclass(interface, Scheduler):
+            found[way].add(interface)
+    return found
 
 
 def way_to(text: str, **given: Any) -> Way:

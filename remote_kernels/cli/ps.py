@@ -109,10 +109,13 @@ def _hosts(
         raise click.UsageError("Name hosts, or say --all.")
     if given and not hosts:
         raise click.UsageError("The way to a host is of use with HOST only.")
-    found = [way_to(host, **given) for host in hosts] if hosts else ways(everywhere=everywhere)
+    known = ways(everywhere=everywhere or bool(hosts))
+    found = [way_to(host, **given) for host in hosts] if hosts else list(known)
     log = stack.enter_context(_progress(quiet=quiet))
-    in_a_row = len(found) > 1
-    return [stack.enter_context(Host(way, log, in_a_row=in_a_row)) for way in found]
+    return [
+        stack.enter_context(Host(way, known.get(way, ()), log, in_a_row=len(found) > 1))
+        for way in found
+    ]
 
 
 @contextmanager
@@ -165,6 +168,8 @@ def _row(kernel: Kernel) -> tuple[str, ...]:
     where = kernel.node or kernel.host or "?"
     if facts.get("job"):
         where += f", job {facts['job']}"
+    if facts.get("time_left") is not None:
+        where += f" ({span(facts['time_left'])} left)"
     state = "stale" if facts["stale"] else str(facts.get("state") or "")
     if facts.get("says"):
         state = str(facts["says"])
@@ -288,7 +293,16 @@ restart = _command(
     params=[
         click.Argument(["hosts"], nargs=-1, metavar="[HOST…]"),
         _all_param(),
-        ManageOption(["--yes", "-y"], group=_GROUP, is_flag=True, help="Do not ask."),
+        ManageOption(
+            ["--yes", "-y"], group=_GROUP, is_flag=True, help="Do not ask, and end no jobs."
+        ),
+        ManageOption(
+            ["--jobs", "end_jobs"],
+            group=_GROUP,
+            is_flag=True,
+            help="End jobs, too, that are named as ours are and that no keeper on the login host "
+            "holds. Where one name leads to several login hosts, a keeper on another may.",
+        ),
         ManageOption(["--dry-run"], group=_GROUP, is_flag=True, help="Show what would be removed."),
         *_way_params(),
     ],
@@ -301,14 +315,15 @@ def clean(
     hosts: tuple[str, ...],
     everywhere: bool,
     yes: bool,
+    end_jobs: bool,
     dry_run: bool,
     **values: Any,
 ) -> None:
     """Remove what dead kernels have left, after showing it.
 
     Connection files whose kernels are dead, their sockets, and directories of keepers that were
-    killed. Files that may belong to a kernel on another machine, since a file server holds them,
-    are left.
+    killed; and jobs of kernels that nobody holds any more. Files that may belong to a kernel on
+    another machine, since a file server holds them, are left.
 
     Without HOST: on this machine, and on the hosts of the kernels that were started from it.
     """
@@ -316,27 +331,29 @@ def clean(
     with ExitStack() as stack:
         for host in _hosts(stack, hosts, everywhere, values, quiet=False):
             try:
-                _clean(host, yes=yes, dry_run=dry_run)
+                _clean(host, yes=yes, end_jobs=end_jobs, dry_run=dry_run)
             except RemoteKernelsError as error:
                 click.echo(in_words(error), err=True)
                 status = error.exit_code
     ctx.exit(status)
 
 
-def _clean(host: Host, *, yes: bool, dry_run: bool) -> None:
-    left = host.ask("leftovers")
-    paths = [str(path) for kind in ("files", "sockets", "directories") for path in left[kind]]
+def _clean(host: Host, *, yes: bool, end_jobs: bool, dry_run: bool) -> None:
+    left = host.leftovers()
+    jobs = [f"job {job.id}, {job.name}, {job.state}" for _, job in left.jobs]
     shown = host.name or "this machine"
-    if not paths:
+    if not left.paths and not jobs:
         render.say(f"{shown}: nothing is left of dead kernels.")
         return
     render.say(f"{shown}: left of dead kernels:")
-    for path in paths:
-        render.say(f"  {printable(path)}")
+    for thing in [*left.paths, *jobs]:
+        render.say(f"  {printable(thing)}")
     if dry_run:
         return
     if not yes and not (sys.stdin.isatty() and click.confirm("Remove them?", default=False)):
         render.say("Nothing was removed; --yes removes it without asking.")
         return
-    removed = host.ask("clean", paths)
-    render.say(f"Removed {len(removed)} of {len(paths)}.")
+    # Behind one name there may be several login hosts, with keepers that hold these jobs.
+    asks = bool(jobs) and not yes and click.confirm("And end the jobs?", default=False)
+    removed = host.clean(left, jobs=end_jobs or asks)
+    render.say(f"Removed {removed} of {len(left.paths) + len(jobs)}.")

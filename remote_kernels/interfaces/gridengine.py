@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from remote_kernels.interfaces.base import arguments
-from remote_kernels.interfaces.scheduler import SCHEDULER_USES, Job, Scheduler, memory_of, time_of
+from remote_kernels.interfaces.scheduler import (
+    SCHEDULER_USES,
+    Job,
+    OwnJob,
+    Scheduler,
+    memory_of,
+    time_of,
+)
 from remote_kernels.options import KernelOptions
 from remote_kernels.resources import clock, memory
 from remote_kernels.shell_text import receiver_command
+
+# A line of "qstat -r": number, priority, a cut name, user, state, and when that began.
+_JOB_ROW = re.compile(
+    r"^ *(?P<id>\d+) +[\d.]+ +\S+ +\S+ +(?P<state>[A-Za-z]+) +"
+    r"(?P<began>\d\d/\d\d/\d{4} [\d:]{8}).*$",
+    re.MULTILINE,
+)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, "%m/%d/%Y %H:%M:%S")
+    except ValueError:
+        return None
 
 
 class GridEngine(Scheduler):
@@ -95,6 +117,28 @@ class GridEngine(Scheduler):
             f'[ "$rk_status" -le 128 ] || '
             f"for rk_try in {tries}; do qacct -j {name} && break; sleep 1; done"
         )
+
+    # The clock that its times are told by is that of the machine over there.
+    own_jobs = "date '+%m/%d/%Y %H:%M:%S'; qstat -r -u \"$(id -un)\""
+
+    @classmethod
+    def read_own_jobs(cls, text: str) -> list[OwnJob]:
+        """What qstat said of all jobs; see :meth:`Scheduler.read_own_jobs`."""
+        told_at = _moment(text[:19])
+        jobs = list(_JOB_ROW.finditer(text))
+        found = []
+        for number, row in enumerate(jobs):
+            end = jobs[number + 1].start() if number + 1 < len(jobs) else len(text)
+            more = text[row.end() : end]
+            name = re.search(r"Full jobname: +(\S+)", more)
+            limit = re.search(r"\bh_rt=(\d+)", more)
+            left = None
+            if limit and told_at is not None and (began := _moment(row["began"])) is not None:
+                left = max(0, int(limit[1]) - int((told_at - began).total_seconds()))
+            if name:
+                runs = row["state"] == "r"
+                found.append(OwnJob(row["id"], name[1], row["state"], left if runs else None))
+        return found
 
     @classmethod
     def cancel(cls, name: str) -> str:

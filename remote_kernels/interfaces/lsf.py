@@ -114,6 +114,12 @@ class Lsf(Scheduler):
             "[ -z \"$rk_jobs\" ] || printf '%s\\n' \"$rk_jobs\" | sed 's/$/|/'"
         )
 
+    # The time left is told in hours and minutes, with a letter behind.
+    own_jobs = (
+        "bjobs -noheader -o \"jobid job_name stat time_left delimiter='|'\" | "
+        "sed 's/\\([0-9]*:[0-9]*\\)[^|]*$/\\1:00/'"
+    )
+
     @classmethod
     def cancel(cls, name: str) -> str:
         """See :meth:`Scheduler.cancel`."""

@@ -10,7 +10,14 @@ import re
 from collections.abc import Sequence
 
 from remote_kernels.interfaces.base import arguments
-from remote_kernels.interfaces.scheduler import Job, Scheduler, memory_of, time_of
+from remote_kernels.interfaces.scheduler import (
+    Job,
+    OwnJob,
+    Scheduler,
+    memory_of,
+    seconds_left,
+    time_of,
+)
 from remote_kernels.options import KernelOptions
 from remote_kernels.resources import clock, memory
 from remote_kernels.shell_text import RECEIVER
@@ -195,6 +202,26 @@ class Pbs(Scheduler):
             "*'job_state = '[ER]*) sleep 0.5 ;; *) break ;; esac; done; "
             "printf '%s\\n' \"$rk_seen\""
         )
+
+    own_jobs = (
+        'for rk_id in $(qselect -u "$(id -un)"); do '
+        'case $rk_id in [0-9]*) qstat -f "$rk_id" ;; esac; done'
+    )
+
+    @classmethod
+    def read_own_jobs(cls, text: str) -> list[OwnJob]:
+        """What qstat said of all jobs; see :meth:`Scheduler.read_own_jobs`."""
+        found = []
+        for part in re.split(r"^(?=Job Id: )", text, flags=re.MULTILINE):
+            if (number := re.match(r"Job Id: (\S+)", part)) is None:
+                continue
+            told = _attributes(part.replace("\n", " "))
+            limit = seconds_left(told.get("Resource_List.walltime", ""))
+            used = seconds_left(told.get("resources_used.walltime", ""))
+            left = max(0, limit - used) if limit is not None and used is not None else None
+            state = told.get("job_state", "")
+            found.append(OwnJob(number[1], told.get("Job_Name", ""), state, left))
+        return found
 
     @classmethod
     def cancel(cls, name: str) -> str:

@@ -53,6 +53,22 @@ class Job(NamedTuple):
         return text + (f", expected to start {self.start}" if self.start else "")
 
 
+class OwnJob(NamedTuple):
+    """One of all jobs that a user has.
+
+    Attributes:
+        id: the scheduler's number for it.
+        name: of the job.
+        state: in the scheduler's own words.
+        left: seconds until its time is up; None if that is not known.
+    """
+
+    id: str
+    name: str
+    state: str
+    left: int | None
+
+
 class Scheduler(Interface):
     """An interface that has to be granted a job first.
 
@@ -195,6 +211,9 @@ class Scheduler(Interface):
     #: only where the command itself goes on waiting for a job that was cancelled.
     gone: ClassVar[str] = "(?!)"
 
+    #: The sh command that prints all jobs of the user, each with its name; empty for none.
+    own_jobs: ClassVar[str] = ""
+
     @classmethod
     def look_back(cls, name: str) -> str:
         """The sh command that prints why a job has ended; empty for none.
@@ -225,6 +244,18 @@ class Scheduler(Interface):
             text: with blanks in place of its line ends.
         """
         return None
+
+    @classmethod
+    def read_own_jobs(cls, text: str) -> list[OwnJob]:
+        """What :attr:`own_jobs` printed; here lines of id, name, state and time left between bars.
+
+        Args:
+            text: as it was printed.
+        """
+        rows = [line.strip().split("|") for line in text.splitlines()]
+        return [
+            OwnJob(row[0], row[1], row[2], seconds_left(row[3])) for row in rows if len(row) == 4
+        ]
 
     @classmethod
     def read_line(cls, line: str) -> Job | None:
@@ -259,6 +290,19 @@ class Scheduler(Interface):
         lines = (line.strip() for line in reversed(said))
         last = next((x for x in lines if x and not _NOISE.match(x)), "it said nothing")
         return JobRefusedError(f"{cls.label} gave no job: {last}")
+
+
+def seconds_left(text: str) -> int | None:
+    """A time as D-HH:MM:SS or MM:SS in seconds; None for anything else.
+
+    Args:
+        text: as a scheduler tells it.
+    """
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
+    if found is None:
+        return None
+    days, hours, minutes, secs = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + secs
 
 
 def memory_of(options: KernelOptions) -> int | None:

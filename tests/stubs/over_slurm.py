@@ -98,9 +98,10 @@ def ask(*argv: str) -> str:
 
 
 def jobs(name: str, *, ended: bool) -> list[str]:
-    """The ids of our own jobs of a name; of those that have ended, too, for some minutes."""
+    """The ids of our own jobs of a name, or all; those that have ended, too, for some minutes."""
     states = ["--states=all"] if ended else []
-    return ask("squeue", "--noheader", "--me", f"--name={name}", "--format=%A", *states).split()
+    names = [f"--name={name}"] if name else []
+    return ask("squeue", "--noheader", "--me", *names, "--format=%A", *states).split()
 
 
 def fields(job: str) -> dict[str, str]:

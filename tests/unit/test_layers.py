@@ -19,8 +19,9 @@ ROOT = Path(remote_kernels.__file__).parent
 # A module imports from floors below its own only; those of one package also from each other.
 FLOORS = (
     {"", "answers", "channel", "check_probe", "lines", "login_shell", "processes", "steps", "turn"},
-    {"errors", "running", "survey"},
+    {"errors", "login_environment"},
     {
+        *("running", "survey"),
         *("carrier", "connection_file", "hosts", "network", "options"),
         *("private_directory", "resources", "shell_text", "spool"),
         *("shared_login", "ssh_connection", "surroundings", "trace", "wakeups"),
@@ -51,7 +52,16 @@ ONLY_IN = {
     "pexpect": {"session"},
     "platformdirs": {"kernel_log"},
     "rich": {"cli"},
-    "subprocess": {"askpass", "check", "demo", "questions", "report", "ssh_connection", "survey"},
+    "subprocess": {
+        "askpass",
+        "check",
+        "demo",
+        "questions",
+        "login_environment",
+        "report",
+        "ssh_connection",
+        "survey",
+    },
 }
 
 INTERFACES_MAY_USE = {
@@ -60,7 +70,8 @@ INTERFACES_MAY_USE = {
 }
 # An interface builds commands and reads texts; it looks at no machine and starts nothing.
 INTERFACES_MAY_USE_OF_PYTHON = {
-    *("__future__", "collections.abc", "dataclasses", "pathlib", "re", "shlex", "typing"),
+    *("__future__", "collections.abc", "dataclasses", "datetime", "pathlib", "re", "shlex"),
+    "typing",
 }
 
 NOT_BEFORE_THE_SESSION = (

@@ -10,7 +10,7 @@ import pytest
 
 from remote_kernels.errors import JobEndedError, JobRefusedError, SchedulerDownError
 from remote_kernels.interfaces import interface_named
-from remote_kernels.interfaces.scheduler import Job, Scheduler
+from remote_kernels.interfaces.scheduler import Job, OwnJob, Scheduler
 from unit.conversation import Conversation
 
 
@@ -569,3 +569,72 @@ def test_a_look_at_the_job_is_no_prompt_of_its_shell() -> None:
     assert with_prompt < without_prompt
     talk.look(QSTAT_J.format(""))
     assert talk.allocation.wake_at() == without_prompt
+
+
+# --- all jobs of a user ---------------------------------------------------------------------------
+
+# The line of minus signs is longer, and so are all that end in blanks.
+QSTAT_R = """\
+11/22/2026 10:10:00
+job-ID  prior   name       user   state submit/start at     queue      slots ja-task-ID
+------------------------------------------------------------------------------------
+     42 0.55500 Test-3f2a9 ada    r     11/22/2026 10:00:00 all.q@n1       1
+       Full jobname:     Test-3f2a9c
+       Master Queue:     all.q@n1
+       Hard Resources:   h_rt=3600 (0.000000)
+       Soft Resources:
+     43 0.00000 other      ada    qw    11/22/2026 10:09:00                1
+       Full jobname:     other
+       Hard Resources:
+       Soft Resources:
+"""
+QSTAT_F = """\
+Job Id: 7.login
+    Job_Name = Test-3f2a9c
+    Job_Owner = ada@login
+    resources_used.walltime = 00:10:00
+    job_state = R
+    Resource_List.walltime = 01:00:00
+
+Job Id: 8.login
+    Job_Name = a-rather-long-name-that-is-folded-in-the-midst-of-it-by-qst
+\tat-0c0c0c
+    job_state = Q
+"""
+OWN_JOBS = {
+    "slurm": (
+        "11|Test-3f2a9c|RUNNING|1-02:00:03\n12|x|PENDING|UNLIMITED\n13|y|RUNNING|4:05\n",
+        [
+            OwnJob("11", "Test-3f2a9c", "RUNNING", 93603),
+            OwnJob("12", "x", "PENDING", None),
+            OwnJob("13", "y", "RUNNING", 245),
+        ],
+    ),
+    "sge": (
+        QSTAT_R,
+        [OwnJob("42", "Test-3f2a9c", "r", 3000), OwnJob("43", "other", "qw", None)],
+    ),
+    "pbs": (
+        QSTAT_F,
+        [
+            OwnJob("7.login", "Test-3f2a9c", "R", 3000),
+            OwnJob(
+                "8.login",
+                "a-rather-long-name-that-is-folded-in-the-midst-of-it-by-qstat-0c0c0c",
+                "Q",
+                None,
+            ),
+        ],
+    ),
+    "lsf": (
+        "9|Test-3f2a9c|RUN|0:59:00\n10|x|PEND|-\n",
+        [OwnJob("9", "Test-3f2a9c", "RUN", 3540), OwnJob("10", "x", "PEND", None)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN_JOBS)
+def test_all_jobs_of_a_user(name: str) -> None:
+    text, jobs = OWN_JOBS[name]
+    assert scheduler(name).read_own_jobs(text) == jobs
+    assert scheduler(name).read_own_jobs("nothing|of\nthe kind\n") == []

@@ -1,0 +1,91 @@
+"""``ps`` and what can be done with kernels, where they run in jobs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bed import wait_until
+from frontend import Kernel, add_kernel, remote_kernels
+from queues import Queue
+
+
+def ps(*words: str) -> list[dict[str, Any]]:
+    """What ``ps`` tells programs of our kernels, wherever they may run."""
+    done = subprocess.run(
+        [sys.executable, "-m", "remote_kernels", "ps", "--json", "--all", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return [kernel for host in json.loads(done.stdout) for kernel in host["kernels"]]
+
+
+def only() -> dict[str, Any]:
+    (found,) = ps()
+    return found
+
+
+def test_a_kernel_in_a_job(queue: Queue, tmp_path: Path) -> None:
+    with Kernel(add_kernel(queue.site("--time=1h", node="n1")), tmp_path) as kernel:
+        (job,) = queue.jobs()
+        wait_until(lambda: only()["state"] == "idle", 15, "word of its state")
+        found = only()
+        assert found["job"] == queue.id_of(job)
+        assert (found["node"], found["line"], found["name"]) == ("n1", "connected", "Test")
+        assert found["memory"] > 10_000
+        # Slurm's own imitation of Torque's commands tells of no time that was used.
+        if queue.kind.interface != "pbs":
+            assert 0 < found["time_left"] <= 3600
+        message = kernel.begin("import threading\nthreading.Event().wait(60)")
+        wait_until(lambda: only()["state"] == "busy", 15, "word of its work")
+        assert remote_kernels("interrupt", found["id"]).startswith("Interrupted ")
+        assert kernel.reply_to(message)["ename"] == "KeyboardInterrupt"
+
+        kernel.run("here = 1")
+        assert remote_kernels("restart", found["id"]).startswith("Restarted ")
+        kernel.wait_for_ready()
+        assert kernel.value("'here' in globals()") is False
+        assert [x.id for x in queue.jobs()] == [job.id]
+
+        assert remote_kernels("stop", found["id"]).startswith("Stopped ")
+        assert kernel.launcher_status(20) == 32
+    queue.wait_empty()
+
+
+@pytest.mark.parametrize("queue", ["slurm", "sge"], indirect=True)
+def test_a_kernel_that_waits_for_its_job(queue: Queue, tmp_path: Path) -> None:
+    with queue.waiting(tmp_path) as kernel:
+        wait_until(lambda: only()["says"], 15, "word of its job")
+        found = only()
+        (job,) = queue.jobs()
+        assert found["state"] == found["line"] == "waiting"
+        assert found["says"].startswith(f"job {queue.id_of(job)} {queue.kind.waits}")
+        assert remote_kernels("stop", found["id"]).startswith("Stopped ")
+        assert kernel.launcher_status(20) == 32
+        assert "was given back" in kernel.stderr()
+        queue.wait_empty()
+
+
+# What others list, and how they cancel, has tests elsewhere.
+@pytest.mark.parametrize("queue", ["slurm"], indirect=True)
+def test_a_job_without_a_kernel(queue: Queue) -> None:
+    add_kernel(queue.site())
+    start = ["sbatch", "--wrap=sleep 600", "--output=/dev/null"]
+    for name in ("Test-0a1b2c", "mine"):
+        queue.bed.login.run([*start, f"--job-name={name}"], user="ada")
+    shown = remote_kernels("clean", "ada@login", "--yes")
+    assert "Test-0a1b2c" in shown
+    assert "mine" not in shown
+    assert len(queue.jobs()) == 2
+    assert "Removed 1 of 1" in remote_kernels("clean", "ada@login", "--yes", "--jobs")
+    wait_until(lambda: len(queue.jobs()) == 1, 10, "the job's end")
+    queue.in_login_shell("scancel -n mine")
+    queue.wait_empty()
