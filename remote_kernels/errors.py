@@ -291,6 +291,14 @@ class ConnectionLostError(RemoteKernelsError):
     advice = "start the kernel again when the machine can be reached"
 
 
+class NoKernelError(RemoteKernelsError):
+    """There is no such kernel to attach to."""
+
+    exit_code = 33
+    step = steps.ANSWER
+    advice = "see what runs there: remote-kernels ps HOST"
+
+
 class KernelStoppedError(RemoteKernelsError):
     """The kernel was stopped by ``remote-kernels stop``."""
 

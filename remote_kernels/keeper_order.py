@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from remote_kernels.connection_file import copy_parts
 from remote_kernels.interfaces.base import lease_of, spool_of
 from remote_kernels.keeper import Order
-from remote_kernels.kernel_keeper import SOCKETS, KernelOrder
+from remote_kernels.kernel_keeper import KernelOrder
 from remote_kernels.life import Life
 from remote_kernels.remote_script import DIALECTS, kernel_command_parts, shell_text
+from remote_kernels.socket_keeper import SOCKETS
 from remote_kernels.surroundings import working_directory
 
 if TYPE_CHECKING:
     from remote_kernels.command_keeper import CommandOrder
+    from remote_kernels.visiting_keeper import VisitOrder
 
 # Kernels that listen on unix sockets when their connection file says so. Of these it is known from
 # their sources; xeus is below xeus-python and its like.
@@ -26,7 +28,11 @@ _WANTS_PORTS = re.compile(r"\{ci\[")
 
 
 def order_for(
-    life: Life, held: CommandOrder | KernelOrder, token: bytes, *, on_terminal: bool = False
+    life: Life,
+    held: CommandOrder | KernelOrder | VisitOrder,
+    token: bytes,
+    *,
+    on_terminal: bool = False,
 ) -> Order:
     """The order for one of a life's keepers.
 

@@ -49,8 +49,12 @@ _NO_PYTHON = f"printf '\\n%s\\n' {{said}}; {RUN_LINE}"
 
 _MODULES = ("lines", "channel", "carrier", "keeper")
 _MODULES_OF = {
-    "Kernel": (*_MODULES, "spool", "login_shell", "processes", "kernel_keeper"),
+    "Kernel": (*_MODULES, "spool", "socket_keeper", "login_shell", "processes", "kernel_keeper"),
     "Command": (*_MODULES, "command_keeper"),
+    "Visit": (
+        *(*_MODULES, "spool", "socket_keeper", "answers", "login_shell", "login_environment"),
+        *("processes", "running", "visiting_keeper"),
+    ),
 }
 
 
@@ -67,7 +71,10 @@ def start_of_keeper(order: Order) -> tuple[bytes, bytes]:
     rest = dict(vars(order))
     held = rest.pop("held")
     kind = type(held).__name__.removesuffix("Order")
-    call = f"run({kind}Keeper, Order({kind}Order(**{vars(held)!a}), **{rest!a}))"
+    call = (
+        "from remote_kernels.keeper import Order, run\n"
+        f"run({kind}Keeper, Order({kind}Order(**{vars(held)!a}), **{rest!a}))"
+    )
     return start_of_program(_MODULES_OF[kind], call, order.mark, asks=order.on_terminal)
 
 

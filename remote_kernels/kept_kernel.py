@@ -12,10 +12,11 @@ from contextlib import suppress
 from remote_kernels import errors
 from remote_kernels.carrier import Connection, Loop, take_lines
 from remote_kernels.channel import Channel, ChannelError
+from remote_kernels.connection_file import ConnectionFile
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.keeper import FIRST_SOCKET, OUTPUT
-from remote_kernels.kernel_keeper import OUTPUT_RANK, SOCKETS, SOCKETS_RANK
 from remote_kernels.life import Life
+from remote_kernels.socket_keeper import OUTPUT_RANK, SOCKETS, SOCKETS_RANK
 
 # Seconds: ipykernel (6) listens before it can be interrupted.
 _BEGUN = 0.2
@@ -112,15 +113,19 @@ class KeptKernel:
 
     # --- the sockets ----------------------------------------------------------------------------
 
-    def listen(self) -> None:
+    def listen(self, connection: ConnectionFile | None = None) -> None:
         """Open the five sockets that Jupyter connects to.
+
+        Args:
+            connection: where they are to be; None for those of the life.
 
         Raises:
             ForwardError: somebody else has one of them.
         """
-        info = self.life.connection.info
+        connection = connection or self.life.connection
+        info = connection.info
         for index, name in enumerate(SOCKETS):
-            endpoint = self.life.connection.local_endpoint(name)
+            endpoint = connection.local_endpoint(name)
             try:
                 listener = _listening(str(info.get("ip") or "127.0.0.1"), endpoint, info[name])
             except OSError as error:

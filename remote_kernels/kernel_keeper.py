@@ -11,14 +11,10 @@ import signal
 import socket
 import time
 
-from remote_kernels.carrier import Connection, Timer, numbers
-from remote_kernels.channel import MOST_NUMBERS, Stream
+from remote_kernels.carrier import Connection, Timer
 from remote_kernels.keeper import (
     BEAT,
-    CONNECT_PATIENCE,
     FILE_LINK,
-    OUTPUT,
-    Keeper,
     Order,
     become,
     needs_no_quotes,
@@ -27,7 +23,7 @@ from remote_kernels.keeper import (
 )
 from remote_kernels.login_shell import dialect_of, login_shell
 from remote_kernels.processes import use_of
-from remote_kernels.spool import FileSpool, Room
+from remote_kernels.socket_keeper import SOCKETS, SocketKeeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,12 +31,8 @@ if TYPE_CHECKING:
 
     #: Text in which a field stands as a list of one name: a port's, "path", "ip" or "transport".
     Parts = Sequence[str | list[str]]
-    #: A path, or IP and port.
-    Address = str | tuple[str, int]
+    from remote_kernels.socket_keeper import Address
 
-#: The kernel's sockets in the order of their urgency.
-SOCKETS = ("control_port", "stdin_port", "shell_port", "hb_port", "iopub_port")
-_IOPUB = SOCKETS.index("iopub_port")
 # Of what the kernel publishes at a time, how much is looked at while it is busy.
 _LAST_BYTES = 2048
 
@@ -50,17 +42,11 @@ _REPORT_SOON = 1.0
 # The variable that says what is to be activated.
 _ENVIRONMENT = "rk_activate"
 
-#: The ranks of their streams, which are more urgent than what the kernel prints.
-SOCKETS_RANK = 1
-OUTPUT_RANK = SOCKETS_RANK + len(SOCKETS)
-
 # Of all the room that spools have, what may be used when a paused kernel goes on.
 _GOES_ON = 0.75
 # For a kernel that is to end: after SIGTERM, and after SIGKILL.
 _END_PATIENCE = 1.5
 _LOOK_AGAIN = 0.1
-# While the kernel starts.
-_LISTENS_YET = 0.01
 
 
 class KernelOrder:
@@ -322,28 +308,20 @@ class Kernel:
             pass
 
 
-class KernelKeeper(Keeper):
+class KernelKeeper(SocketKeeper):
     """A kernel, and what is between it and the channel."""
 
     def __init__(self, order: Order, guard: int, parent: int) -> None:
         """Prepare; see :class:`Keeper`."""
-        super().__init__(order, guard, parent)
         kernel = order.held
         assert isinstance(kernel, KernelOrder)
+        super().__init__(order, guard, parent, kernel.spool)
         self._job_variable, self._cancel = kernel.job_variable, kernel.cancel
-        self._room = Room(kernel.spool)
-        self._output = self.channel.open(OUTPUT, OUTPUT_RANK, self._spool())
         self._kernel = Kernel(kernel, self.directory)
-        self._connections: dict[int, Connection | _Waiting] = {}
-        self._listening = [False] * len(SOCKETS)
-        self._started = time.monotonic()
         self._ending = self._restarts = False
         self._state, self._active = "starting", time.time()
         self._on_terminal = order.on_terminal
         self._next_report: Timer | None = None
-
-    def _spool(self) -> FileSpool:
-        return FileSpool(self._room, self.directory)
 
     def begin(self) -> None:
         """Start the kernel."""
@@ -353,15 +331,15 @@ class KernelKeeper(Keeper):
             self._start()
         except StartError as error:
             self._tell_failure(error)
-            return
-        self.add_guard()
+        else:
+            self.add_guard()
 
     def _tell_failure(self, error: StartError) -> None:
         what, sentence = error.args
-        self._output.write(sentence.encode("utf-8", "surrogateescape") + b"\n")
+        self.output.write(sentence.encode("utf-8", "surrogateescape") + b"\n")
         self.tell("FAIL", what)
         self.told_end = True
-        self._output.end()
+        self.output.end()
 
     def _start(self) -> None:
         self._kernel.place()
@@ -373,9 +351,7 @@ class KernelKeeper(Keeper):
         os.set_blocking(self._kernel.output, False)
         self._watch_output()
         self._state, self._active = "starting", self._kernel.began
-        self._listening = [False] * len(SOCKETS)
-        self._started = time.monotonic()
-        self._look_for_sockets(self._kernel.group)
+        self.carry_to(list(self._kernel.addresses))
         self._report_in(BEAT)
 
     # --- what a person asks ---------------------------------------------------------------------
@@ -440,7 +416,7 @@ class KernelKeeper(Keeper):
         self._restarts = False
         self._kernel.signal(signal.SIGKILL)
         self._drain_output()
-        for connection in list(self._connections.values()):
+        for connection in list(self.connections.values()):
             if isinstance(connection, Connection):
                 connection.close()
         try:
@@ -448,7 +424,7 @@ class KernelKeeper(Keeper):
         except StartError as error:
             self._tell_failure(error)
 
-    def _look_at_outputs(self, data: bytes) -> None:
+    def seen(self, data: bytes) -> None:
         """See from what the kernel publishes whether it is busy, as its front ends do."""
         self._active = time.time()
         # What ends a flood of output stands at its end.
@@ -484,9 +460,7 @@ class KernelKeeper(Keeper):
 
     def on_words(self, words: "list[str]") -> None:
         """Take what the launcher says."""
-        if words[:1] == ["OPEN"]:
-            self._open(*numbers(words[1:], MOST_NUMBERS, len(SOCKETS)))
-        elif words == ["INT"]:
+        if words == ["INT"]:
             self._kernel.signal(signal.SIGINT)
             self._kernel.go_on()
         elif words == ["TERM"]:
@@ -523,7 +497,7 @@ class KernelKeeper(Keeper):
 
     def before_waiting(self) -> None:
         """Stop the kernel where there is no room, and notice its end."""
-        if self.loop.paused or self._output.full or self._kernel.is_paused:
+        if self.loop.paused or self.output.full or self._kernel.is_paused:
             self._pause_or_go_on()
             self._watch_output()
         if self._kernel.status is not None and not self.told_end:
@@ -534,16 +508,16 @@ class KernelKeeper(Keeper):
 
     def _pause_or_go_on(self) -> None:
         """Stop a kernel whose output there is no room for: it might throw it away itself."""
-        streams = [self._output, *(c.stream for c in self._connections.values())]
+        streams = [self.output, *(c.stream for c in self.connections.values())]
         if any(stream.full for stream in streams):
             if self._kernel.pause():
                 self.tell("PAUSED")
-        elif self._room.used <= self._room.most * _GOES_ON and self._kernel.go_on():
+        elif self.room.used <= self.room.most * _GOES_ON and self._kernel.go_on():
             self.tell("GOES", "ON")
 
     def _watch_output(self) -> None:
         if self._kernel.output >= 0:
-            read = None if self._output.full else self._take_output
+            read = None if self.output.full else self._take_output
             self.loop.watch(self._kernel.output, read)
 
     def _take_output(self) -> bool:
@@ -552,7 +526,7 @@ class KernelKeeper(Keeper):
             data = os.read(self._kernel.output, 1 << 16)
         except BlockingIOError:
             return False
-        self._output.write(data)
+        self.output.write(data)
         if not data:
             self._close_output()
         return bool(data)
@@ -564,73 +538,16 @@ class KernelKeeper(Keeper):
 
     def _drain_output(self) -> None:
         # What it has left running may hold the other end.
-        while self._kernel.output >= 0 and not self._output.full and self._take_output():
+        while self._kernel.output >= 0 and not self.output.full and self._take_output():
             pass
         if self._kernel.output >= 0:
             self._close_output()
 
     def _tell_end(self) -> None:
         self._drain_output()
-        self._output.end()
+        self.output.end()
         self.told_end = True
         self.tell("EXIT", str(self._kernel.status), "MEMORY" * self._kernel.out_of_memory)
-
-    def _look_for_sockets(self, group: int) -> None:
-        """While the kernel starts: see which of its sockets are there."""
-        if self.told_end or self._kernel.group != group:
-            return
-        for index, listens in enumerate(self._listening):
-            if not listens:
-                connected = _connected(self._kernel.addresses[index])
-                if connected is not None:
-                    connected.close()
-                    self._listening[index] = True
-        for connection in list(self._connections.values()):
-            if isinstance(connection, _Waiting) and self._listening[connection.index]:
-                self._connect(connection)
-        if all(self._listening):
-            self.tell("UP")
-            return
-        soon = time.monotonic() - self._started < 100 * _LISTENS_YET
-        wait = _LISTENS_YET if soon else 5 * _LISTENS_YET
-        self.loop.after(wait, lambda: self._look_for_sockets(group))
-
-    def _open(self, number: int, index: int) -> None:
-        """Carry a connection that somebody has made to one of the sockets."""
-        stream = self.channel.open(number, SOCKETS_RANK + index, self._spool())
-        waiting = _Waiting(stream, index)
-        self._connections[number] = waiting
-        if self._listening[index]:
-            self._connect(waiting)
-
-    def _connect(self, waiting: "_Waiting") -> None:
-        stream = waiting.stream
-        del self._connections[stream.number]
-        connected = _connected(self._kernel.addresses[waiting.index])
-        if connected is None or stream.peer_ended:
-            stream.cut()
-            return
-
-        def closed() -> None:
-            self._connections.pop(stream.number, None)
-
-        seen = self._look_at_outputs if waiting.index == _IOPUB else None
-        connection = Connection(self.loop, connected.detach(), stream, closed, seen)
-        self._connections[stream.number] = connection
-        connection.deliver_first(waiting.data)
-
-
-class _Waiting:
-    """What arrives for a socket that is not there yet."""
-
-    def __init__(self, stream: Stream, index: int) -> None:
-        self.stream = stream
-        self.index = index
-        self.data = bytearray()
-        stream.receiver = self._keep
-
-    def _keep(self, data: memoryview) -> None:
-        self.data += data
 
 
 def _is_of_home(path: str) -> bool:
@@ -701,23 +618,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def _connected(address: "Address") -> "socket.socket | None":
-    """A connection to a socket of the kernel; None if nobody listens there."""
-    if isinstance(address, str):
-        connection = socket.socket(socket.AF_UNIX)
-    else:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        connection = socket.socket(family)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.settimeout(CONNECT_PATIENCE)
-    try:
-        connection.connect(address)
-    except OSError:
-        connection.close()
-        return None
-    return connection
 
 
 def _memory_kills() -> int:

@@ -321,6 +321,8 @@ class Life:
             return errors.WorkdirError(
                 f"cannot enter the working directory {self.options.workdir}", said=self.said
             )
+        if what == "KERNEL":
+            return errors.NoKernelError("there is no such kernel to attach to", said=self.said)
         if what == "ENVIRONMENT":
             return errors.ActivationError(
                 f"cannot activate the environment {self.options.activate}", said=self.said

@@ -79,6 +79,8 @@ def _kept(path: str) -> "Facts | None":
         status = json.loads(_asked(path, "STATUS"))
     except (OSError, ValueError):
         return None
+    if "visits" in status:
+        return None
     about = status.pop("about")
     job = {name: about.pop(name, "") for name in ("job", "job_name", "says", "node")}
     # Of one in a job its own keeper has told the login host's.
@@ -121,8 +123,12 @@ def _runtime_directories() -> "list[str]":
     return [directory for directory in dict.fromkeys(found) if directory]
 
 
-def _connection_info(path: str) -> "Facts | None":
-    """What a connection file says; None if it is none of ours to read."""
+def connection_info(path: str) -> "Facts | None":
+    """What a connection file says; None if it is none of ours to read.
+
+    Args:
+        path: of the file.
+    """
     try:
         if os.stat(path).st_uid != os.getuid():
             return None
@@ -205,7 +211,7 @@ class _Others:
             if os.path.realpath(path) in real:
                 continue
             real.add(os.path.realpath(path))
-            info = _connection_info(path)
+            info = connection_info(path)
             if info is not None:
                 yield self._kernel(path, info)
 
@@ -307,12 +313,50 @@ def _answers(info: "Facts") -> bool:
 # --- what can be asked for ------------------------------------------------------------------------
 
 
-def kernels() -> "Iterator[list[Facts]]":
-    """All kernels of the user on this machine: ours, and then others, the newest first."""
-    ours = [kernel for kernel in map(_kept, _keepers()) if kernel is not None]
+def kernels(but: str = "") -> "Iterator[list[Facts]]":
+    """All kernels of the user on this machine: ours, and then others, the newest first.
+
+    Args:
+        but: the socket of a keeper that is not asked.
+    """
+    kept = (_kept(path) for path in _keepers() if path != but)
+    ours = [kernel for kernel in kept if kernel is not None]
     others = list(_Others().kernels({kernel["file"] for kernel in ours if kernel["file"]}))
     others.sort(key=lambda kernel: (not kernel["stale"], kernel["since"]), reverse=True)
     yield [*ours, *others]
+
+
+def chosen(kernels: "Iterable[Facts]", word: str) -> "Facts":
+    """The kernel that a person means.
+
+    Args:
+        kernels: as :func:`kernels` gives them.
+        word: the beginning of an id, a process number, the path or name of a connection file, or
+            the name of a kernel; empty or "latest" for the newest.
+
+    Raises:
+        CannotAnswer: there is none, or there are more than one.
+    """
+    living = [kernel for kernel in kernels if not kernel["stale"]]
+    if word in ("", "latest"):
+        with_file = [kernel for kernel in living if kernel["file"]]
+        if not with_file:
+            raise CannotAnswer("no kernel runs there")
+        return max(with_file, key=lambda kernel: kernel["since"])
+    name = word if word.endswith(".json") else f"{word}.json"
+    for fits in (
+        [kernel for kernel in living if word in (kernel["id"], str(kernel["pid"]))],
+        [kernel for kernel in living if word == kernel["file"]],
+        [kernel for kernel in living if name == os.path.basename(kernel["file"])],
+        [kernel for kernel in living if kernel["id"].startswith(word)],
+        [kernel for kernel in living if kernel["name"] == word],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            ids = ", ".join(kernel["id"] for kernel in fits)
+            raise CannotAnswer(f"{word} may be any of {len(fits)} kernels: {ids}")
+    raise CannotAnswer(f"there is no kernel {word} that runs")
 
 
 def wish(keeper: str, word: str) -> "Iterator[bool]":
@@ -358,6 +402,19 @@ def send_signal(pid: int, began: float, word: str) -> "Iterator[bool]":
     yield True
 
 
+def lives(pid: int) -> bool:
+    """Whether a process is there, and no zombie.
+
+    Args:
+        pid: its number.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except OSError:
+        return False
+
+
 def _is_same(pid: int, began: float) -> bool:
     return any(x.pid == pid and abs(x.began - began) < 1.5 for x in processes())
 
@@ -380,7 +437,7 @@ def _leftovers() -> "dict[str, list[str]]":
     for kernel in _Others().kernels(ours - {""}):
         if kernel["stale"] and not _is_elsewhere(kernel["file"]):
             files.append(kernel["file"])
-            sockets += _sockets_of(_connection_info(kernel["file"]) or {})
+            sockets += _sockets_of(connection_info(kernel["file"]) or {})
     return {"files": files, "sockets": sockets, "directories": dead}
 
 

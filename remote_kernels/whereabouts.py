@@ -11,10 +11,10 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from remote_kernels import kernelspecs
+from remote_kernels.answers import CannotAnswer
 from remote_kernels.connection_file import ConnectionFile
 from remote_kernels.errand import Errand
 from remote_kernels.errors import OptionsError, RemoteKernelsError
@@ -23,6 +23,7 @@ from remote_kernels.interfaces.scheduler import OwnJob, Scheduler
 from remote_kernels.interfaces.ssh import Ssh
 from remote_kernels.options import KernelOptions, from_argv
 from remote_kernels.processes import processes
+from remote_kernels.running import chosen
 from remote_kernels.way import Way
 
 #: Of ours, that look around over there.
@@ -381,27 +382,13 @@ def selected(found: Sequence[Found], words: Sequence[str]) -> list[Kernel]:
 
 
 def _selected(found: Sequence[Found], word: str) -> Kernel:
-    living = [kernel for each in found for kernel in each.kernels if not kernel.facts["stale"]]
-    name = Path(word).name
-    for fits in (
-        [kernel for kernel in living if word in (kernel.id, str(kernel.facts["pid"]))],
-        [kernel for kernel in living if kernel.facts["file"] and _is_file(kernel, word, name)],
-        [kernel for kernel in living if kernel.id.startswith(word)],
-        [kernel for kernel in living if kernel.name == word],
-    ):
-        if len(fits) == 1:
-            return fits[0]
-        if fits:
-            lines = "\n".join(f"{kernel.id} {kernel.name} {kernel.node}" for kernel in fits)
-            raise RemoteKernelsError(f"{word} may be any of {len(fits)} kernels", advice=lines)
-    raise RemoteKernelsError(
-        f"there is no kernel {word}", advice="'remote-kernels ps --all' lists those that run"
-    )
-
-
-def _is_file(kernel: Kernel, word: str, name: str) -> bool:
-    file = str(kernel.facts["file"])
-    return word == file or (word == name and Path(file).name in (name, f"{name}.json"))
+    kernels = [kernel for each in found for kernel in each.kernels]
+    try:
+        facts = chosen([kernel.facts for kernel in kernels], word)
+    except CannotAnswer as error:
+        advice = "'remote-kernels ps --all' lists those that run"
+        raise RemoteKernelsError(str(error), advice=advice) from None
+    return next(kernel for kernel in kernels if kernel.facts is facts)
 
 
 def age(since: float) -> str:

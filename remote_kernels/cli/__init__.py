@@ -19,6 +19,7 @@ VERSION = f"Remote Jupyter kernel manager (version {__version__})."
 _COMMANDS = {
     "manage": "manage:manage",
     "discover": "discover:discover",
+    "attach": "attach:attach",
     "ps": "ps:ps",
     "stop": "ps:stop",
     "interrupt": "ps:interrupt",

@@ -24,8 +24,9 @@ from remote_kernels.channel import Channel, Stream
 from remote_kernels.command_keeper import CommandOrder
 from remote_kernels.keeper import FIRST_SOCKET, MESSAGES, OUTPUT, Order
 from remote_kernels.keeper_text import SEND, attachment, start_of_keeper
-from remote_kernels.kernel_keeper import SOCKETS, KernelOrder
+from remote_kernels.kernel_keeper import KernelOrder
 from remote_kernels.shell_text import BOOTSTRAP, READY
+from remote_kernels.socket_keeper import SOCKETS
 from unit.processes import parent_of, stat_of
 
 MARK = "@rk-test"

@@ -1,0 +1,160 @@
+"""What keepers of a kernel's five sockets have in common: they carry them over the channel.
+
+Python 3.6, the standard library alone; see :mod:`~remote_kernels.keeper`.
+"""
+
+import socket
+import time
+
+from remote_kernels.carrier import Connection, numbers
+from remote_kernels.channel import MOST_NUMBERS, Stream
+from remote_kernels.keeper import CONNECT_PATIENCE, OUTPUT, Keeper, Order
+from remote_kernels.spool import FileSpool, Room
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    #: A path, or IP and port.
+    Address = str | tuple[str, int]
+
+#: The kernel's sockets in the order of their urgency.
+SOCKETS = ("control_port", "stdin_port", "shell_port", "hb_port", "iopub_port")
+#: The ranks of their streams, which are more urgent than what the kernel prints.
+SOCKETS_RANK = 1
+OUTPUT_RANK = SOCKETS_RANK + len(SOCKETS)
+
+_IOPUB = SOCKETS.index("iopub_port")
+# While the kernel starts.
+_LISTENS_YET = 0.01
+
+
+class SocketKeeper(Keeper):
+    """The sockets of a kernel, and what is between them and the channel.
+
+    The class below says where they are: :meth:`carry_to`.
+
+    Attributes:
+        room: for output that waits for a launcher that was lost.
+        output: what the kernel prints.
+        connections: to its sockets, by the numbers of their streams.
+    """
+
+    def __init__(self, order: Order, guard: int, parent: int, spool: int) -> None:
+        """Prepare; see :class:`Keeper`.
+
+        Args:
+            order: what is to be done.
+            guard: descriptor of the pipe to the guard.
+            parent: process number of what has started us.
+            spool: bytes of output that may wait.
+        """
+        super().__init__(order, guard, parent)
+        self.room = Room(spool)
+        self.output = self.channel.open(OUTPUT, OUTPUT_RANK, self._spool())
+        self.connections: dict[int, Connection | _Waiting] = {}
+        self._addresses: Sequence[Address] = ()
+        self._listening = [False] * len(SOCKETS)
+        self._began = 0.0
+
+    def _spool(self) -> FileSpool:
+        return FileSpool(self.room, self.directory)
+
+    def on_words(self, words: "list[str]") -> None:
+        """Take what the launcher says."""
+        if words[:1] == ["OPEN"]:
+            self._open(*numbers(words[1:], MOST_NUMBERS, len(SOCKETS)))
+        else:
+            super().on_words(words)
+
+    def carry_to(self, addresses: "Sequence[Address]") -> None:
+        """Carry what is opened to these sockets, as soon as they are there.
+
+        Args:
+            addresses: of all five, in the order of SOCKETS.
+        """
+        self._addresses = addresses
+        self._listening = [False] * len(SOCKETS)
+        self._began = time.monotonic()
+        self._look_for_sockets(addresses)
+
+    def seen(self, data: bytes) -> None:
+        """Be shown what the kernel publishes."""
+
+    def _look_for_sockets(self, addresses: "Sequence[Address]") -> None:
+        """While the kernel starts: see which of its sockets are there."""
+        if self.told_end or self._addresses is not addresses:
+            return
+        for index, listens in enumerate(self._listening):
+            if not listens:
+                connection = connected(addresses[index])
+                if connection is not None:
+                    connection.close()
+                    self._listening[index] = True
+        for waiting in list(self.connections.values()):
+            if isinstance(waiting, _Waiting) and self._listening[waiting.index]:
+                self._connect(waiting)
+        if all(self._listening):
+            self.tell("UP")
+            return
+        soon = time.monotonic() - self._began < 100 * _LISTENS_YET
+        wait = _LISTENS_YET if soon else 5 * _LISTENS_YET
+        self.loop.after(wait, lambda: self._look_for_sockets(addresses))
+
+    def _open(self, number: int, index: int) -> None:
+        """Carry a connection that somebody has made to one of the sockets."""
+        stream = self.channel.open(number, SOCKETS_RANK + index, self._spool())
+        waiting = _Waiting(stream, index)
+        self.connections[number] = waiting
+        if self._listening[index]:
+            self._connect(waiting)
+
+    def _connect(self, waiting: "_Waiting") -> None:
+        stream = waiting.stream
+        del self.connections[stream.number]
+        found = connected(self._addresses[waiting.index])
+        if found is None or stream.peer_ended:
+            stream.cut()
+            return
+
+        def closed() -> None:
+            self.connections.pop(stream.number, None)
+
+        seen = self.seen if waiting.index == _IOPUB else None
+        connection = Connection(self.loop, found.detach(), stream, closed, seen)
+        self.connections[stream.number] = connection
+        connection.deliver_first(waiting.data)
+
+
+class _Waiting:
+    """What arrives for a socket that is not there yet."""
+
+    def __init__(self, stream: Stream, index: int) -> None:
+        self.stream = stream
+        self.index = index
+        self.data = bytearray()
+        stream.receiver = self._keep
+
+    def _keep(self, data: memoryview) -> None:
+        self.data += data
+
+
+def connected(address: "Address") -> "socket.socket | None":
+    """A connection to a socket of the kernel; None if nobody listens there.
+
+    Args:
+        address: of the socket.
+    """
+    if isinstance(address, str):
+        connection = socket.socket(socket.AF_UNIX)
+    else:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        connection = socket.socket(family)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.settimeout(CONNECT_PATIENCE)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        return None
+    return connection

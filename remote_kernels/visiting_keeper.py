@@ -1,0 +1,162 @@
+"""The keeper of a visit: it carries the sockets of a kernel that somebody else has started.
+
+It finds the kernel among those that run here, tells the launcher what its connection file says, and
+passes interrupts on. It never ends the kernel. Python 3.6, the standard library alone; see
+:mod:`~remote_kernels.keeper`.
+"""
+
+import json
+import os
+
+from remote_kernels import running
+from remote_kernels.answers import CannotAnswer
+from remote_kernels.keeper import Order
+from remote_kernels.socket_keeper import SOCKETS, SocketKeeper, connected
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from remote_kernels.socket_keeper import Address
+
+# Seconds between two looks whether the kernel lives, and for one that is started anew.
+_LOOK_EVERY, _NEW_START = 1.0, 15.0
+
+
+class VisitOrder:
+    """Which kernel is to be visited.
+
+    Attributes:
+        selector: its id, process number, connection file or name; empty for the newest.
+        spool: bytes of output that wait for a launcher that was lost.
+    """
+
+    def __init__(self, selector: str, spool: int) -> None:
+        self.selector = selector
+        self.spool = spool
+
+
+class VisitKeeper(SocketKeeper):
+    """The sockets of a kernel of somebody else's."""
+
+    def __init__(self, order: Order, guard: int, parent: int) -> None:
+        """Prepare; see :class:`Keeper`."""
+        visit = order.held
+        assert isinstance(visit, VisitOrder)
+        super().__init__(order, guard, parent, visit.spool)
+        self._selector = visit.selector
+        self._kernel: running.Facts = {}
+        self._gone_for = 0.0
+
+    def begin(self) -> None:
+        """Find the kernel."""
+        self.tell("HELLO", os.uname().nodename)
+        try:
+            self._kernel = running.chosen(self._others(), self._selector)
+            info = running.connection_info(self._kernel["file"])
+            if info is None:
+                raise CannotAnswer("the connection file of the kernel cannot be read")
+        except CannotAnswer as error:
+            self.output.write(str(error).encode("utf-8", "surrogateescape") + b"\n")
+            self.tell("FAIL", "KERNEL")
+            self.told_end = True
+            self.output.end()
+            return
+        told = {name: self._kernel.get(name) for name in ("id", "name", "file", "pid", "ours")}
+        self.tell("VISIT", json.dumps({"info": info, **told}).encode().hex())
+        self.carry_to(_addresses(info, self._kernel["file"]))
+        self.loop.after(_LOOK_EVERY, self._look_after_it)
+
+    def before_waiting(self) -> None:
+        """See :class:`Keeper`."""
+
+    def on_words(self, words: "list[str]") -> None:
+        """Take what the launcher says."""
+        if words in (["INT"], ["STOP"], ["RESTART"]):
+            self.on_wish(words[0])
+        elif words == ["TERM"]:
+            self.on_sigterm()
+        else:
+            super().on_words(words)
+
+    def on_wish(self, word: str) -> bool:
+        """Pass on what a person wants of the kernel; see :class:`Keeper`."""
+        try:
+            if self._kernel.get("ours"):
+                done = next(running.wish(self._kernel["keeper"], word))
+            elif word == "RESTART" or not self._kernel.get("pid"):
+                return False
+            else:
+                done = next(running.send_signal(self._kernel["pid"], self._kernel["began"], word))
+        except (CannotAnswer, OSError):
+            return False
+        return done
+
+    def on_child(self) -> None:
+        """See :class:`Keeper`; there is none."""
+
+    def on_sigterm(self) -> None:
+        """Leave; the kernel stays."""
+        self._tell_end()
+
+    def finish(self) -> None:
+        """See :class:`Keeper`."""
+        self.over = True
+
+    def clean_up(self) -> None:
+        """See :class:`Keeper`; nothing here is ours."""
+
+    def _tell_end(self) -> None:
+        if not self.told_end:
+            self.told_end = True
+            self.output.end()
+            self.tell("EXIT", "0")
+
+    def _look_after_it(self) -> None:
+        """Notice the end of the kernel, and a new start of one with the same file."""
+        if self.told_end:
+            return
+        if self._lives():
+            self._gone_for = 0.0
+        else:
+            self._gone_for += _LOOK_EVERY
+            again = [
+                kernel
+                for kernel in self._others()
+                if kernel["file"] == self._kernel["file"] and not kernel["stale"]
+            ]
+            if again:
+                self._kernel = again[0]
+            elif self._gone_for >= _NEW_START:
+                self._tell_end()
+        self.loop.after(_LOOK_EVERY, self._look_after_it)
+
+    def _others(self) -> "list[running.Facts]":
+        """The kernels that run here; we ourselves could not answer now."""
+        return next(running.kernels(os.path.join(self.directory, "keeper")))
+
+    def status(self) -> "dict[str, object]":
+        """See :class:`Keeper`; a visit is no kernel."""
+        return {**super().status(), "visits": self._kernel.get("file", "")}
+
+    def _lives(self) -> bool:
+        if self._kernel["pid"]:
+            return running.lives(self._kernel["pid"])
+        heartbeat = connected(self._addresses[SOCKETS.index("hb_port")])
+        if heartbeat is not None:
+            heartbeat.close()
+        return heartbeat is not None
+
+
+def _addresses(info: "running.Facts", file: str) -> "list[Address]":
+    """Where the sockets of a kernel listen.
+
+    Args:
+        info: its connection file.
+        file: path of that; below /proc it is of a process that sees other files than we do.
+    """
+    ip = str(info.get("ip") or "127.0.0.1")
+    if info.get("transport") == "ipc":
+        parts = file.split("/")
+        root = "/".join(parts[:4]) if parts[1:2] == ["proc"] and parts[3:4] == ["root"] else ""
+        return [f"{root}{ip}-{info[port]}" for port in SOCKETS]
+    near = "127.0.0.1" if ip in ("*", "0.0.0.0") else ip
+    return [(near, info[port]) for port in SOCKETS]

@@ -1,0 +1,214 @@
+"""``attach``: front ends here at a kernel that somebody else has started there."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from jupyter_client.blocking.client import BlockingKernelClient
+
+from bed import Bed, wait_until
+from frontend import Kernel, ours
+
+HOME = "/home/ada"
+PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+
+
+@contextmanager
+def by_hand(bed: Bed, name: str = "kernel-hand.json", **info: Any) -> Iterator[str]:
+    """A kernel that ada has started on her own, with a file of her own; its path."""
+    file = f"{HOME}/.local/share/jupyter/runtime/{name}"
+    ports = {port: 21000 + number for number, port in enumerate(PORTS)}
+    whole = {
+        **{"transport": "tcp", "ip": "127.0.0.1", "key": "hers", "kernel_name": "by hand"},
+        **{"signature_scheme": "hmac-sha256", **ports, **info},
+    }
+    bed.far.write(file, json.dumps(whole), user="ada")
+    bed.far.run(["chmod", "700", str(Path(file).parent)], user="ada")
+    command = f"{bed.far_python} -m ipykernel_launcher -f {file}"
+    text = f"nohup {command} >/dev/null 2>&1 </dev/null & echo $!"
+    pid = bed.far.run(["sh", "-c", text], user="ada").stdout.strip()
+
+    def runs() -> bool:
+        return any(x.args == command for x in bed.far.processes())
+
+    wait_until(runs, 20, "its process")
+    try:
+        yield file
+    finally:
+        bed.far.run(["sh", "-c", f"kill -9 {pid} || :"])
+        bed.far.run(["rm", "-rf", f"{HOME}/.local/share/jupyter", f"{HOME}/.ipython"])
+
+
+class Attached:
+    """The command, attached to a kernel. Use it in a ``with`` block.
+
+    Attributes:
+        file: the connection file that it has written here.
+    """
+
+    def __init__(self, *words: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "remote_kernels", "attach", "ada@far", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Attached:
+        assert self.process.stdout is not None
+        self.told = self.process.stdout.readline()
+        line = self.process.stdout.readline()
+        assert line.startswith("jupyter console --existing "), self.process.communicate()
+        done = subprocess.run(
+            [sys.executable, "-m", "jupyter_core", "--runtime-dir"], capture_output=True, text=True
+        )
+        self.file = Path(done.stdout.strip(), line.split()[-1])
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        _, said = self.process.communicate(timeout=30)
+        assert "Traceback" not in said, said
+        assert not self.file.exists()
+
+
+@contextmanager
+def client_of(file: Path) -> Iterator[BlockingKernelClient]:
+    """A front end that has nothing but the file."""
+    client = BlockingKernelClient(connection_file=str(file))
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=30)
+        yield client
+    finally:
+        client.stop_channels()
+
+
+def printed(client: BlockingKernelClient, code: str) -> str:
+    """What a cell prints."""
+    texts: list[str] = []
+
+    def collect(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "stream":
+            texts.append(message["content"]["text"])
+
+    client.execute_interactive(code, timeout=30, output_hook=collect, allow_stdin=False)
+    return "".join(texts)
+
+
+def test_the_newest_kernel_and_two_front_ends(bed: Bed) -> None:
+    with by_hand(bed):
+        with Attached() as attached:
+            assert "Attached to kernel hand (by hand)" in attached.told
+            assert attached.file.stat().st_mode & 0o777 == 0o600
+            with client_of(attached.file) as one, client_of(attached.file) as two:
+                printed(one, "here = 41")
+                assert printed(two, "print(here + 1)") == "42\n"
+                # Messages of the one are heard by the other.
+                one.execute("print('for all')")
+                wait_until(lambda: "for all" in str(two.get_iopub_msg(timeout=10)), 20, "it")
+        with Attached("kernel-hand") as again, client_of(again.file) as three:
+            assert printed(three, "print(here)") == "41\n"
+
+
+def test_unix_sockets(bed: Bed) -> None:
+    place = {"transport": "ipc", "ip": f"{HOME}/.local/share/jupyter/runtime/hand-ipc"}
+    with by_hand(bed, **place), Attached("hand") as attached, client_of(attached.file) as client:
+        assert printed(client, "print(6 * 7)") == "42\n"
+
+
+def test_an_encrypted_kernel(bed: Bed) -> None:
+    public, secret = zmq.curve_keypair()
+    keys = {"curve_publickey": public.decode(), "curve_secretkey": secret.decode()}
+    with by_hand(bed, **keys), Attached() as attached:
+        info = json.loads(attached.file.read_text())
+        assert not set(keys) & set(info)
+        with client_of(attached.file) as one, client_of(attached.file) as two:
+            printed(one, "here = 41")
+            assert printed(two, "print(here + 1)") == "42\n"
+            # What is asked for goes to whom has caused it.
+            message = one.execute("print('is ' + input('what?'))", allow_stdin=True)
+            assert one.get_stdin_msg(timeout=20)["content"]["prompt"] == "what?"
+            one.input("this")
+            reply = one.get_shell_msg(timeout=20)
+            while reply["parent_header"]["msg_id"] != message:
+                reply = one.get_shell_msg(timeout=20)
+            assert reply["content"]["status"] == "ok"
+            assert len(printed(two, "print('x' * 3_000_000)")) == 3_000_001
+
+
+def test_a_kernel_of_ours_with_a_front_end_of_its_own(kernel: Kernel) -> None:
+    kernel.run("here = 41")
+    with Attached() as attached, client_of(attached.file) as client:
+        assert printed(client, "here += 1; print(here)") == "42\n"
+    assert kernel.value("here") == 42
+
+
+def test_a_console_interrupts_and_leaves(bed: Bed) -> None:
+    with by_hand(bed):
+        for attempt in range(2):
+            person = ours("attach", "ada@far", "--console")
+            person.sees(r"In.*\[")
+            if attempt == 0:
+                person.types("here = 41")
+                person.sees(r"In.*\[")
+                person.types("import time\n")
+                person.types("print('be' + 'gun', flush=True); time.sleep(600)")
+                person.sees("begun")
+                person.presses("c")
+                person.sees("KeyboardInterrupt")
+            person.types("print(here + 1)")
+            person.sees("42")
+            person.types("exit")
+            person.end()
+
+
+def test_a_file_is_run(bed: Bed, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("print(6 * 7)\n")
+    with by_hand(bed):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "remote_kernels", "attach", "ada@far"),
+                *("--run", str(script)),
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+
+
+def test_the_kernel_ends_while_we_are_attached(bed: Bed) -> None:
+    with by_hand(bed), Attached() as attached:
+        with client_of(attached.file) as client:
+            client.execute("import os; os._exit(0)")
+        wait_until(lambda: attached.process.poll() is not None, 40, "the end of the command")
+        assert attached.process.returncode == 0
+
+
+@pytest.mark.parametrize("words", [[], ["nothing"]])
+def test_there_is_no_such_kernel(bed: Bed, words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "remote_kernels", "attach", "ada@far", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 33
+    assert "there is no such kernel" in done.stderr
+    assert "try:   see what runs there" in done.stderr
