@@ -62,14 +62,13 @@ class Attachment(Visit):
         self._child: subprocess.Popen[bytes] | None = None
         self._is_up = False
 
-    def _on_met(self, visited: Visited) -> dict[str, Any] | None:
-        is_encrypted = "curve_publickey" in visited.info
+    def _on_met(self, visited: Visited) -> dict[str, Any]:
         # Front ends pass no such keys on (jupyter_client 8.10): what they say is encrypted here.
         hidden = ("curve_publickey", "curve_secretkey")
         info = {name: value for name, value in visited.info.items() if name not in hidden}
         info.update(self.life.connection.info)
         self._write(json.dumps(info, indent=2))
-        return info if is_encrypted else None
+        return info
 
     def _write(self, text: str) -> None:
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

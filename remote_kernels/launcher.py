@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from remote_kernels import __version__
 from remote_kernels.connection_file import ConnectionFile
-from remote_kernels.errors import KernelStoppedError, RemoteKernelsError
+from remote_kernels.errors import KernelStoppedError, RemoteKernelsError, ShellError
 from remote_kernels.kernel_environment import VARIABLE, from_json
 from remote_kernels.life import Life
 from remote_kernels.options import from_argv
@@ -103,7 +103,11 @@ def _live_kept(life: Life, place: PrivateDirectory, wakeups: Wakeups, stack: Exi
     login = log_in(life, place.path) if taken is None else None
     # The session is on its way; from here on there is time.
     kept: KeptLife
-    if life.interface.terminal:
+    if life.options.existing is not None:
+        from remote_kernels.visit import KernelVisit
+
+        kept = KernelVisit(life, place)
+    elif life.interface.terminal:
         from remote_kernels.kept_job import KeptJob
 
         kept = KeptJob(life, place, taken)
@@ -114,6 +118,10 @@ def _live_kept(life: Life, place: PrivateDirectory, wakeups: Wakeups, stack: Exi
     kept.begin(login, stack)
     _open_log(life, stack)
     kept.carry_until_the_end(wakeups)
+    if kept.channel.has_no_python and life.options.existing is not None:
+        raise ShellError(
+            "there is no Python 3.6 or newer over there, which carries the kernel's sockets"
+        )
     if kept.channel.has_no_python:
         life.log(
             "there is no Python 3.6 or newer over there: the sockets are carried by forwards, "

@@ -317,6 +317,18 @@ class KernelOptions(NamedTuple):
             new=True,
         ),
     )
+    existing: str | None = _option(
+        None,
+        Option(
+            ("--existing",),
+            "Attach to a kernel that runs over there in place of starting one: its ID as "
+            "'remote-kernels ps' shows it, the name or path of its connection file, or latest. "
+            "Shutting down in the notebook leaves it as it is.",
+            "ID|FILE|latest",
+            launcher_flag="--existing",
+            new=True,
+        ),
+    )
     verbose: bool = _option(
         False,
         Option(

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import threading
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
 
 import zmq
 
@@ -24,8 +27,27 @@ _SIGNED = 4
 # Messages that wait for a front end that does not read; libzmq's own is too few for a flood.
 _MOST_WAITING = 20_000
 
+# What comes on these is heeded.
+_HEEDED = ("shell_port", "control_port")
 _ROUTED = ("shell_port", "control_port", "stdin_port")
 _Frames = list[bytes]
+
+
+class Answer(NamedTuple):
+    """What is answered in the place of a kernel.
+
+    Attributes:
+        kind: the type of the message, as in shutdown_reply.
+        content: of it.
+    """
+
+    kind: str
+    content: dict[str, Any]
+
+
+#: Takes header and content of a message for the kernel. Gives an answer for one that is not to
+#: reach it, or another content, or None.
+Heed = Callable[[dict[str, Any], dict[str, Any]], Answer | dict[str, Any] | None]
 
 
 class Keys:
@@ -74,7 +96,7 @@ class Translator:
         near: Mapping[str, Any],
         far: Mapping[str, Any],
         place: str,
-        pass_on: Callable[[str, _Frames], bool] = lambda name, frames: True,
+        heed: Heed | None = None,
     ) -> None:
         """Begin; front ends can connect when this returns.
 
@@ -83,14 +105,14 @@ class Translator:
             far: that of the kernel.
             place: prefix of the unix sockets that lead to the kernel, each followed by a dash and
                 its number in the order of :data:`~remote_kernels.connection_file.PORT_NAMES`.
-            pass_on: is shown what comes for the kernel, header first; whether it is to be passed
-                on. It is called in the thread.
+            heed: is shown what comes for the kernel on shell and control. It is called in the
+                thread.
 
         Raises:
             zmq.ZMQError: a socket cannot be opened.
             ValueError: a file names a signature that is not known here.
         """
-        self._near_keys, self._far_keys, self._pass_on = Keys(near), Keys(far), pass_on
+        self._near_keys, self._far_keys, self._heed = Keys(near), Keys(far), heed
         self._context: zmq.Context[Any] = zmq.Context()
         self._pairs: dict[zmq.Socket[bytes], tuple[str, zmq.Socket[bytes], bool]] = {}
         # The kernel answers on stdin whom it knows by this name from shell.
@@ -173,9 +195,40 @@ class Translator:
             one, other = other, one
         if len(signed) < _SIGNED or not hmac.compare_digest(one.signature(signed), frames[at]):
             return None
-        if for_kernel and not self._pass_on(port, signed):
-            return None
+        if for_kernel and self._heed is not None and port in _HEEDED:
+            instead = self._instead(signed)
+            if isinstance(instead, Answer):
+                self._answer(port, frames[:at], signed, instead)
+                return None
+            if instead is not None:
+                signed[3] = json.dumps(instead).encode()
+                frames[at + 4] = signed[3]
         return [*frames[:at], other.signature(signed), *frames[at + 1 :]]
+
+    def _instead(self, signed: _Frames) -> Answer | dict[str, Any] | None:
+        """What is answered in the kernel's place, or what it gets for a message's content."""
+        assert self._heed is not None
+        try:
+            return self._heed(json.loads(signed[0]), json.loads(signed[3]))
+        except (ValueError, AttributeError, TypeError):
+            # What makes no sense is for the kernel to tell.
+            return None
+
+    def _answer(self, port: str, addresses: _Frames, signed: _Frames, answer: Answer) -> None:
+        header = json.loads(signed[0])
+        reply = {
+            **header,
+            "msg_id": str(uuid.uuid4()),
+            "msg_type": answer.kind,
+            "date": datetime.now(timezone.utc).isoformat(),
+        }
+        texts: tuple[dict[str, Any], ...] = (reply, header, {}, answer.content)
+        frames = [json.dumps(text).encode() for text in texts]
+        pairs = self._pairs.items()
+        front = next(socket for socket, (name, _, is_front) in pairs if is_front and name == port)
+        message = [*addresses, self._near_keys.signature(frames), *frames]
+        with suppress(zmq.Again):
+            front.send_multipart(message, zmq.NOBLOCK)
 
 
 # In the order of their numbers.

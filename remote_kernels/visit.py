@@ -1,8 +1,8 @@
 """A visit to a kernel that somebody else has started: its sockets here, and nothing of its end.
 
 The keeper over there (:mod:`~remote_kernels.visiting_keeper`) finds the kernel and tells what its
-connection file says. Where front ends have another file, or cannot use what stands in it, a
-:class:`~remote_kernels.translator.Translator` is between.
+connection file says. Front ends have another file, and some would end the kernel when they end, so
+a :class:`~remote_kernels.translator.Translator` is between.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NamedTuple
+
+import zmq
 
 from remote_kernels import errors
 from remote_kernels.channel import TOKEN_SIZE
@@ -25,7 +27,13 @@ from remote_kernels.life import Life, nonsense
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import SharedLogin
+from remote_kernels.translator import Answer, Translator
 from remote_kernels.visiting_keeper import VisitOrder
+
+# Seconds in which an interrupt may turn out to be the beginning of an end.
+_PRELUDE = 0.3
+# What people type into IPython's front ends to leave them.
+_LEAVES = frozenset({"exit", "quit", "exit()", "quit()"})
 
 
 class Visited(NamedTuple):
@@ -54,7 +62,7 @@ class Visit(KeptLife):
         life: Life,
         place: PrivateDirectory,
         selector: str,
-        met: Callable[[Visited], dict[str, Any] | None],
+        met: Callable[[Visited], dict[str, Any]],
     ) -> None:
         """Prepare; see :class:`KeptLife`.
 
@@ -62,8 +70,7 @@ class Visit(KeptLife):
             life: of the kernel; its connection file says where front ends connect.
             place: for ssh's configuration and sockets.
             selector: of the kernel over there; empty for the newest.
-            met: takes the kernel that was found; gives the connection file that front ends have in
-                place of the kernel's, if it is to be another, and else None.
+            met: takes the kernel that was found; gives the connection file that front ends have.
         """
         self.life = life
         order = order_for(
@@ -106,19 +113,10 @@ class Visit(KeptLife):
         self.life.log(f"far side: VISIT {visited.id} {visited.pid} {visited.file}")
         self.life.event(f"COPY {visited.file}")
         self.visited = visited
-        near = self._met(visited)
-        if near is None:
-            self._stack.callback(self.kernel.close)
-            self.kernel.listen()
-        else:
-            self._translate(near, visited.info)
+        self._translate(self._met(visited), visited.info)
 
     def _translate(self, near: dict[str, Any], far: dict[str, Any]) -> None:
         """Carry the sockets to a directory of ours, and let front ends go through a translator."""
-        import zmq
-
-        from remote_kernels.translator import Translator
-
         place = PrivateDirectory()
         self._stack.callback(place.remove)
         inner: dict[str, Any] = {"transport": "ipc", "ip": f"{place.path}/k"}
@@ -126,16 +124,67 @@ class Visit(KeptLife):
         self._stack.callback(self.kernel.close)
         self.kernel.listen(ConnectionFile(self.life.connection.path, inner, ""))
         try:
-            translator = Translator(near, far, str(inner["ip"]), self.pass_on)
+            translator = Translator(near, far, str(inner["ip"]), self.heed)
         except (zmq.ZMQError, ValueError) as error:
             raise errors.ForwardError(
                 "Jupyter's ports on this machine cannot be opened", said=[str(error)]
             ) from None
         self._stack.callback(translator.close)
 
-    def pass_on(self, port: str, frames: list[bytes]) -> bool:
-        """Whether a message for the kernel is to reach it; called in another thread."""
-        return True
+    def heed(
+        self, header: dict[str, Any], content: dict[str, Any]
+    ) -> Answer | dict[str, Any] | None:
+        """Keep front ends from ending the kernel when they end; called in another thread.
+
+        Some ask for its end, and what is typed into a console to leave it ends IPython's kernel.
+        """
+        kind = header.get("msg_type")
+        if kind == "shutdown_request":
+            return Answer(
+                "shutdown_reply", {"status": "ok", "restart": bool(content.get("restart"))}
+            )
+        if kind == "execute_request" and str(content.get("code")).strip() in _LEAVES:
+            return {**content, "code": "exit(keep_kernel=True)"}
+        return None
+
+
+class KernelVisit(Visit):
+    """A visit by a kernelspec: Jupyter takes the kernel for one that it has started itself."""
+
+    def __init__(self, life: Life, place: PrivateDirectory) -> None:
+        """Prepare; see :class:`KeptLife`."""
+        super().__init__(life, place, life.options.existing or "", lambda _: life.connection.info)
+        self._leaves, self._wake = False, -1
+
+    def begin(self, login: tuple[PipeSession, SharedLogin | None] | None, stack: ExitStack) -> None:
+        """See :class:`Visit`."""
+        super().begin(login, stack)
+        read, self._wake = os.pipe()
+
+        def leave() -> None:
+            self.channel.loop.watch(read)
+            self.terminate()
+
+        self.channel.loop.watch(read, leave)
+
+    def heed(
+        self, header: dict[str, Any], content: dict[str, Any]
+    ) -> Answer | dict[str, Any] | None:
+        """See :class:`Visit`; Jupyter's wish that the kernel ends is the end of the visit."""
+        instead = super().heed(header, content)
+        if isinstance(instead, Answer) and not self._leaves:
+            self._leaves = True
+            os.write(self._wake, b"-")
+        return instead
+
+    def interrupt(self) -> None:
+        """See :class:`KeptLife`. Before it wants a kernel to end, Jupyter interrupts it."""
+
+        def unless_it_leaves() -> None:
+            if not self._leaves:
+                self.kernel.interrupt()
+
+        self.channel.loop.after(_PRELUDE, unless_it_leaves)
 
 
 def _visited(text: str) -> Visited:

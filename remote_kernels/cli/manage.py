@@ -145,9 +145,11 @@ def _checked(options: KernelOptions, *, aside: bool) -> KernelOptions:
         raise RemoteKernelsError("A host is required for ssh")
     if options.name is None:
         raise RemoteKernelsError("name is required for kernel")
-    if options.kernel_cmd is None:
+    if options.kernel_cmd is None and options.existing is None:
         raise RemoteKernelsError("kernel_cmd is required")
     interface.check(options)
+    if options.kernel_cmd is None:
+        return options
     refuse_secrets(options.kernel_cmd)
     command, remarks = looked_at(options.kernel_cmd)
     for remark in remarks:

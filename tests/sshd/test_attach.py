@@ -16,7 +16,8 @@ import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 
 from bed import Bed, wait_until
-from frontend import Kernel, ours
+from frontend import Kernel, failing, ours, remote_kernels
+from remote_kernels import kernelspecs
 
 HOME = "/home/ada"
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
@@ -212,3 +213,46 @@ def test_there_is_no_such_kernel(bed: Bed, words: list[str]) -> None:
     assert done.returncode == 33
     assert "there is no such kernel" in done.stderr
     assert "try:   see what runs there" in done.stderr
+
+
+# --- as a kernelspec ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["disabled", "required"])
+def test_a_kernelspec_that_attaches(bed: Bed, tmp_path: Path, mode: str) -> None:
+    """Jupyter has a key of its own, and maybe wants what is said to be encrypted."""
+    added = remote_kernels(
+        *("manage", "--add", "-i", "ssh", "-x", "ada@far", "--name", "Hers"),
+        *("--language", "python", "--existing", "hand"),
+    )
+    spec = added.partition("['")[2].partition("']")[0]
+    if mode == "required":
+        path = kernelspecs.user_directory() / spec / "kernel.json"
+        document = json.loads(path.read_text())
+        document["metadata"] = {"supported_encryption": ["curve"]}
+        path.write_text(json.dumps(document))
+    with by_hand(bed) as file:
+        with Kernel(spec, tmp_path, transport_encryption=mode) as kernel:
+            assert json.loads(bed.far.read(file))["key"] not in kernel.manager.session.key.decode()
+            kernel.run("here = 41")
+            message = kernel.begin("import threading\nthreading.Event().wait(60)")
+            kernel.manager.interrupt_kernel()
+            assert kernel.reply_to(message)["ename"] == "KeyboardInterrupt"
+            # What runs is not disturbed by our leave.
+            kernel.begin("import time\ntime.sleep(3)\nhere += 1")
+        assert kernel.launcher.wait(10) == 0
+        with Kernel(spec, tmp_path, transport_encryption=mode) as again:
+            assert again.value("here") == 42
+            again.manager.restart_kernel()
+            again.find_launcher()
+            again.wait_for_ready()
+            assert again.value("here") == 42
+
+
+def test_a_kernelspec_without_a_kernel(bed: Bed, tmp_path: Path) -> None:
+    added = remote_kernels(
+        *("manage", "--add", "-i", "ssh", "-x", "ada@far", "--name", "Hers", "--existing", "latest")
+    )
+    status, stderr = failing(added.partition("['")[2].partition("']")[0], tmp_path)
+    assert status == 33
+    assert "no kernel runs there" in stderr

@@ -61,6 +61,7 @@ OPTIONS = st.builds(
     lease=st.none() | TEXTS,
     spool=st.none() | TEXTS,
     no_share=st.booleans(),
+    existing=st.none() | TEXTS,
     verbose=st.booleans(),
     kernel_cmd=TEXTS,
 )
