@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from remote_kernels.cli.attach import attach
 from remote_kernels.cli.check import command as check
 from remote_kernels.cli.demo import demo
 from remote_kernels.cli.discover import discover
@@ -37,6 +38,7 @@ PAGES = [
     Path(__file__).with_name("remote-kernels-check.1"),
     Path(__file__).with_name("remote-kernels-discover.1"),
     Path(__file__).with_name("remote-kernels-ps.1"),
+    Path(__file__).with_name("remote-kernels-attach.1"),
     Path(__file__).with_name("remote-kernels-manage.1"),
 ]
 
@@ -161,6 +163,7 @@ def generated(page: str) -> str:
         "LOGOUT OPTIONS": partial(options_of, logout),
         "CHECK OPTIONS": partial(options_of, check, *DECLARED),
         "DISCOVER OPTIONS": partial(options_of, discover, *DECLARED, "user", *_PLACES),
+        "ATTACH OPTIONS": partial(options_of, attach),
         "PS OPTIONS": partial(options_of, ps),
         "STOP OPTIONS": partial(options_of, stop),
         "CLEAN OPTIONS": partial(options_of, clean),

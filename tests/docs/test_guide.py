@@ -31,6 +31,8 @@ GUIDE = {"README.md", *(f"docs/guide/{path.name}" for path in ROOT.glob("docs/gu
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+# These need a host that is there.
+_HOST_COMMANDS = ("login", "discover", "attach", "ps")
 # What manage says when it has done something.
 SAID = re.compile(r"^(?:Added|Changed|Removed) kernel \[.*\]: .*\.$", re.MULTILINE)
 
@@ -75,7 +77,7 @@ def test_commands_do_what_the_page_says(
 ) -> None:
     printed = ""
     for words in commands(page):
-        needs_host = words[0] in ("login", "discover") and len(words) > 1 and "local" not in words
+        needs_host = words[0] in _HOST_COMMANDS and len(words) > 1 and "local" not in words
         if words == ["demo"] or needs_host:
             continue  # tests/demo runs the one; the others need a host, and have tests below
         done = subprocess.run(
