@@ -18,11 +18,13 @@ from jupyter_core.paths import jupyter_runtime_dir
 
 from remote_kernels.connection_file import PORT_NAMES, ConnectionFile
 from remote_kernels.errors import RemoteKernelsError
+from remote_kernels.interfaces.base import spool_of
 from remote_kernels.kernel_log import KernelLog, identity
 from remote_kernels.life import Life
 from remote_kernels.options import KernelOptions
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.visit import Visit, Visited
+from remote_kernels.visiting_keeper import VisitOrder
 from remote_kernels.wakeups import Wakeups
 from remote_kernels.way_in import log_in
 
@@ -55,7 +57,8 @@ class Attachment(Visit):
             front_end: that is to be started.
             told: is called when front ends can connect.
         """
-        super().__init__(life, place, selector, self._on_met)
+        visit = VisitOrder(selector, spool_of(life.options))
+        super().__init__(life, place, visit, self._on_met)
         self.file = life.connection.path
         self.status = 0
         self._front_end, self._told = front_end, told

@@ -32,6 +32,8 @@ MESSAGES_RANK = 0
 CLOSED_LEASE = 6.0
 #: What is asked on the socket of a keeper, beside the descriptors that a session brings.
 STATUS = "STATUS"
+#: Seconds after the last word of a visitor.
+VISIT_LASTS = 30.0
 #: In the private directory, leads to what lies outside and has to go with it.
 FILE_LINK = "file"
 #: Seconds that a socket on the same host may take.
@@ -103,6 +105,7 @@ class Order:
         on_terminal: the first line is a job's terminal, without which there is no job. Another one
             may be brought beside it.
         about: what a person who asks is told of it: a text of JSON.
+        keeps: what is held outlives its launcher, however that ends, for as long as the lease.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Order:
         stays_near: bool,
         on_terminal: bool,
         about: str,
+        keeps: bool,
     ) -> None:
         self.held = held
         self.mark = mark
@@ -123,6 +127,7 @@ class Order:
         self.stays_near = stays_near
         self.on_terminal = on_terminal
         self.about = about
+        self.keeps = keeps
 
 
 class Keeper:
@@ -137,6 +142,8 @@ class Keeper:
         directory: private.
         told_end: the launcher was told, or is to be, how what is held has ended.
         over: all is done.
+        is_up: what is held has begun, and is worth to be kept.
+        visited_at: when a visitor was heard of last, in seconds since 1970.
     """
 
     def __init__(self, order: Order, guard: int, parent: int) -> None:
@@ -152,6 +159,7 @@ class Keeper:
         self._guarded: dict[str, str] = {}
         self._since = time.time()
         self._about = order.about
+        self.visited_at = 0.0
         self.loop = Loop()
         self.channel = Channel(order.token, order.on_terminal)
         self._noise = Lines()
@@ -169,7 +177,7 @@ class Keeper:
         self._lease_seconds = order.lease
         self._heard_at = time.monotonic()  # from the terminal, beside another line
         self._stays_for = 0  # seconds that the first session stays open after us
-        self.told_end = self.over = False
+        self.told_end = self.over = self.is_up = False
         self._listener = _private_listener()
         self._path = self._listener.getsockname()[: -len(_NOT_YET)]
         self.directory = os.path.dirname(self._path)
@@ -228,6 +236,8 @@ class Keeper:
             self._lease_seconds = _seconds(words[1:])
         elif words[:1] == ["ABOUT"]:
             self._about = from_hex(words[1:]).decode("utf-8", "replace")
+        elif words[:1] == ["LEAVE"]:
+            self._leave(*numbers(words[1:], _LONGEST_STAY))
 
     def _on_noise(self, data: bytes) -> None:
         """What is on a terminal beside the channel: the login host's keeper tells us what to do."""
@@ -299,7 +309,7 @@ class Keeper:
         Grid Engine 8.1 kills a job's processes in the order of their numbers, and may stop in the
         midst of it: its shepherd ends when the job's shell has.
         """
-        if not self._order.on_terminal:
+        if not (self._order.on_terminal or self._order.keeps):
             return
         theirs, ours = os.pipe()
         if os.fork() == 0:
@@ -375,6 +385,8 @@ class Keeper:
             import json
 
             answer = json.dumps({"about": json.loads(self._about), **self.status()})
+        elif word in ("OUTPUT", "TAKE"):
+            answer = self.missed(take=word == "TAKE")
         else:
             answer = "yes" if self.on_wish(word) else "no"
         session.sendall(answer.encode("ascii"))
@@ -387,17 +399,44 @@ class Keeper:
             left = max(0.0, self._lease.when - time.monotonic())
         return {
             "since": self._since,
-            "connected": self._line is not None,
+            "connected": not self.is_alone,
             "lease": self._lease_seconds,
             "lease_left": left,
         }
+
+    def missed(self, *, take: bool) -> str:
+        """What was published while nobody was there, as JSON; and forget it, if it is taken."""
+        return "[]"
 
     def on_wish(self, word: str) -> bool:
         """Do what a person wants: STOP, INT or RESTART; whether that can be done here."""
         if word == "STOP":
             self.tell("STOPPED")
             self.on_sigterm()
-        return word == "STOP"
+        elif word in ("STAY", "AWAY"):
+            # Somebody who has come another way is there, or has gone.
+            self.visited_at = time.time() if word == "STAY" else 0.0
+            if self._lease is not None:
+                self._await_launcher(closed=False)
+        else:
+            return False
+        return True
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no launcher is there, on a line of ours or on another way."""
+        return self._line is None and time.time() - self.visited_at > VISIT_LASTS
+
+    def _leave(self, stays_for: int) -> None:
+        """Let the launcher and its session go; what is held stays."""
+        if len(self._guards) > 1:
+            # The first guard is the session's process.
+            guard = self._guards.pop(0)
+            _tell_guard(guard, f"DONE {stays_for}")
+            os.close(guard)
+        self._end_line()
+        self._end_session()
+        self._await_launcher(closed=False)
 
     def _end_line(self) -> None:
         if self._line is None:
@@ -509,7 +548,7 @@ class Keeper:
         if self._lease is not None:
             self._lease.cancel()
         lease = self._lease_seconds
-        if closed:
+        if closed and not (self._order.keeps and self.is_up):
             lease = CLOSED_LEASE if lease is None else min(lease, CLOSED_LEASE)
         if lease is not None:
             self._lease = self.loop.after(lease, self.finish)

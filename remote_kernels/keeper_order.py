@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from remote_kernels.connection_file import copy_parts
 from remote_kernels.interfaces.base import lease_of, spool_of
 from remote_kernels.keeper import Order
 from remote_kernels.kernel_keeper import KernelOrder
+from remote_kernels.kernel_log import identity
 from remote_kernels.life import Life
 from remote_kernels.remote_script import DIALECTS, kernel_command_parts, shell_text
 from remote_kernels.socket_keeper import SOCKETS
@@ -18,6 +20,7 @@ from remote_kernels.surroundings import working_directory
 
 if TYPE_CHECKING:
     from remote_kernels.command_keeper import CommandOrder
+    from remote_kernels.kept_kernels import KeptOrder
     from remote_kernels.visiting_keeper import VisitOrder
 
 # Kernels that listen on unix sockets when their connection file says so. Of these it is known from
@@ -29,7 +32,7 @@ _WANTS_PORTS = re.compile(r"\{ci\[")
 
 def order_for(
     life: Life,
-    held: CommandOrder | KernelOrder | VisitOrder,
+    held: CommandOrder | KernelOrder | KeptOrder | VisitOrder,
     token: bytes,
     *,
     on_terminal: bool = False,
@@ -50,6 +53,7 @@ def order_for(
         stays_near=life.way is None,
         on_terminal=on_terminal,
         about=json.dumps(about(life)),
+        keeps=life.options.keep,
     )
 
 
@@ -67,7 +71,18 @@ def about(life: Life) -> dict[str, Any]:
         "from": os.uname().nodename,
         "launcher": os.getpid(),
         "directory": working_directory() or "",
+        **({"kept_as": kept_as(life)} if options.keep else {}),
     }
+
+
+def kept_as(life: Life) -> str:
+    """What tells a kernel that is kept from others: its kernelspec, and the directory.
+
+    Args:
+        life: of the kernel.
+    """
+    known = [identity(life.options), life.kernel_cmd, working_directory() or ""]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
 
 
 def kernel_order(life: Life, cancel: str = "") -> KernelOrder:

@@ -48,13 +48,20 @@ exec(zlib.decompress(data))
 _NO_PYTHON = f"printf '\\n%s\\n' {{said}}; {RUN_LINE}"
 
 _MODULES = ("lines", "channel", "carrier", "keeper")
+_OF_KERNEL = (
+    *(*_MODULES, "spool", "socket_keeper", "login_shell", "processes", "missed", "zmtp"),
+    "kernel_keeper",
+)
+_OF_VISIT = (
+    *(*_MODULES, "spool", "socket_keeper", "answers", "login_shell", "login_environment"),
+    *("processes", "running", "visiting_keeper"),
+)
 _MODULES_OF = {
-    "Kernel": (*_MODULES, "spool", "socket_keeper", "login_shell", "processes", "kernel_keeper"),
+    "Kernel": _OF_KERNEL,
+    # It may be a visit to one that was kept.
+    "Kept": (*_OF_VISIT, "missed", "zmtp", "kernel_keeper", "kept_kernels"),
     "Command": (*_MODULES, "command_keeper"),
-    "Visit": (
-        *(*_MODULES, "spool", "socket_keeper", "answers", "login_shell", "login_environment"),
-        *("processes", "running", "visiting_keeper"),
-    ),
+    "Visit": _OF_VISIT,
 }
 
 

@@ -391,6 +391,13 @@ class KeptChannel:
             self.tell("END", str(_STAYS_FOR if self._shared is not None else 0))
             self.end_after(seconds)
 
+    def part(self, seconds: float = _CLOSE_PATIENCE) -> None:
+        """Leave a keeper that stays, with what it holds; be over when it lets us go, or soon."""
+        if not self._leaving:
+            self._leaving = self._has_parted = True
+            self.tell("LEAVE", str(_STAYS_FOR if self._shared is not None else 0))
+            self.end_after(seconds)
+
     def leave_now(self, seconds: float = _CLOSE_PATIENCE) -> None:
         """Let the keeper end, and wait for that, but not for long."""
         if not self.is_away and not self._leaving:

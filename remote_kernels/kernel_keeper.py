@@ -22,8 +22,10 @@ from remote_kernels.keeper import (
     to_null,
 )
 from remote_kernels.login_shell import dialect_of, login_shell
+from remote_kernels.missed import Missed
 from remote_kernels.processes import use_of
-from remote_kernels.socket_keeper import SOCKETS, SocketKeeper
+from remote_kernels.socket_keeper import SOCKETS, SocketKeeper, connected
+from remote_kernels.zmtp import GREETING, Subscriber
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     #: Text in which a field stands as a list of one name: a port's, "path", "ip" or "transport".
     Parts = Sequence[str | list[str]]
     from remote_kernels.socket_keeper import Address
+
+_IOPUB = SOCKETS.index("iopub_port")
+# Seconds between two looks whether anybody is there.
+_LOOK_FOR_LISTENERS = 0.5
 
 # Of what the kernel publishes at a time, how much is looked at while it is busy.
 _LAST_BYTES = 2048
@@ -320,7 +326,10 @@ class KernelKeeper(SocketKeeper):
         self._kernel = Kernel(kernel, self.directory)
         self._ending = self._restarts = False
         self._state, self._active = "starting", time.time()
-        self._on_terminal = order.on_terminal
+        self._on_terminal, self._keeps = order.on_terminal, order.keeps
+        self._publisher: socket.socket | None = None
+        self._subscriber = Subscriber()
+        self._missed = Missed()
         self._next_report: Timer | None = None
 
     def begin(self) -> None:
@@ -333,6 +342,8 @@ class KernelKeeper(SocketKeeper):
             self._tell_failure(error)
         else:
             self.add_guard()
+            if self._keeps:
+                self._listen_while_alone()
 
     def _tell_failure(self, error: StartError) -> None:
         what, sentence = error.args
@@ -424,6 +435,52 @@ class KernelKeeper(SocketKeeper):
         except StartError as error:
             self._tell_failure(error)
 
+    # --- while nobody is there ------------------------------------------------------------------
+
+    def _listen_while_alone(self) -> None:
+        """Hear what a kernel that is kept publishes while no front end does."""
+        self.loop.after(_LOOK_FOR_LISTENERS, self._listen_while_alone)
+        if not self.is_alone or self._kernel.status is not None:
+            self._stop_listening()
+        elif self._publisher is None and all(self._listening):
+            self._publisher = connected(self._kernel.addresses[_IOPUB])
+            if self._publisher is not None:
+                self._subscriber = Subscriber()
+                self._publisher.setblocking(False)
+                self._publisher.send(GREETING)
+                self.loop.watch(self._publisher.fileno(), self._hear)
+
+    def _hear(self) -> None:
+        assert self._publisher is not None
+        try:
+            data = self._publisher.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._stop_listening()
+            return
+        self.seen(data)
+        messages, answer = self._subscriber.take(data)
+        if answer:
+            self._publisher.send(answer)
+        for parts in messages:
+            self._missed.note(parts)
+
+    def _stop_listening(self) -> None:
+        if self._publisher is not None:
+            self.loop.watch(self._publisher.fileno())
+            self._publisher.close()
+            self._publisher = None
+
+    def missed(self, *, take: bool) -> str:
+        """See :class:`Keeper`."""
+        found = self._missed.as_json()
+        if take:
+            self._missed = Missed()
+        return found
+
     def seen(self, data: bytes) -> None:
         """See from what the kernel publishes whether it is busy, as its front ends do."""
         self._active = time.time()
@@ -474,6 +531,7 @@ class KernelKeeper(SocketKeeper):
         """Let the kernel end in order, and kill it if it does not."""
         if not self._ending:
             self._ending = True
+            self._stop_listening()
             self.loop.after(2 * _END_PATIENCE, self.finish)
             self._kernel.signal(signal.SIGTERM)
             self._kernel.go_on()
@@ -548,6 +606,9 @@ class KernelKeeper(SocketKeeper):
         self.output.end()
         self.told_end = True
         self.tell("EXIT", str(self._kernel.status), "MEMORY" * self._kernel.out_of_memory)
+        if self._keeps and self._line is None:
+            # Nobody waits to hear it.
+            self.finish()
 
 
 def _is_of_home(path: str) -> bool:

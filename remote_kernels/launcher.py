@@ -107,6 +107,10 @@ def _live_kept(life: Life, place: PrivateDirectory, wakeups: Wakeups, stack: Exi
         from remote_kernels.visit import KernelVisit
 
         kept = KernelVisit(life, place)
+    elif life.options.keep:
+        from remote_kernels.visit import StayingKernel
+
+        kept = StayingKernel(life, place)
     elif life.interface.terminal:
         from remote_kernels.kept_job import KeptJob
 
@@ -118,7 +122,8 @@ def _live_kept(life: Life, place: PrivateDirectory, wakeups: Wakeups, stack: Exi
     kept.begin(login, stack)
     _open_log(life, stack)
     kept.carry_until_the_end(wakeups)
-    if kept.channel.has_no_python and life.options.existing is not None:
+    needs_keeper = life.options.existing is not None or life.options.keep
+    if kept.channel.has_no_python and needs_keeper:
         raise ShellError(
             "there is no Python 3.6 or newer over there, which carries the kernel's sockets"
         )

@@ -73,6 +73,7 @@ class Life:
         far_status: how the kernel ended; None while it runs.
         terminated_by: the signal by which we were told to end; 0 for none.
         session_status: how the session ended; None while it is open.
+        was_left: it is kept over there, and was left in order.
         where: tells where it runs, with the way there.
         trace: of the way, where somebody checks it; None elsewhere.
         questions: of the login; None where there is none.
@@ -106,6 +107,7 @@ class Life:
         self.far_status: int | None = None
         self.terminated_by = 0
         self.session_status: int | None = None
+        self.was_left = False
         self.log_path: Path | None = None
         self.questions: Questions | None = None
         self.kept_login: KeptLogin | None = None
@@ -227,8 +229,9 @@ class Life:
 
     @property
     def ended_well(self) -> bool:
-        """Whether the kernel ended in order."""
-        return self.far_status == 0 and self.stage == "up" and not self._stopped
+        """Whether the kernel ended in order, or was left as it is."""
+        ended = self.far_status == 0 and self.stage == "up" and not self._stopped
+        return self.was_left or ended
 
     @property
     def is_asking(self) -> bool:

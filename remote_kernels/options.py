@@ -329,6 +329,17 @@ class KernelOptions(NamedTuple):
             new=True,
         ),
     )
+    keep: bool = _option(
+        False,
+        Option(
+            ("--keep",),
+            "Shutting down in the notebook leaves the kernel running; the next start in the same "
+            "directory comes back to it. It ends with 'remote-kernels stop', or when nobody has "
+            "come back for as long as --lease says (with --keep: 7 days).",
+            launcher_flag="--keep",
+            new=True,
+        ),
+    )
     verbose: bool = _option(
         False,
         Option(

@@ -31,6 +31,8 @@ _PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 # Of a connection file, in bytes.
 _LARGEST_FILE = 1 << 16
+# Of a keeper, with all that its kernel has published.
+_LARGEST_ANSWER = 1 << 24
 # Seconds for somebody on this machine to answer, and for a process to end in order.
 _PATIENCE, _END_PATIENCE = 1.0, 5.0
 # How what ZeroMQ says begins.
@@ -65,7 +67,7 @@ def _asked(path: str, word: str) -> str:
         keeper.connect(path)
         keeper.sendall(word.encode("ascii"))
         said = b""
-        while len(said) < _LARGEST_FILE:
+        while len(said) < _LARGEST_ANSWER:
             more = keeper.recv(1 << 16)
             if not more:
                 break
@@ -326,6 +328,32 @@ def kernels(but: str = "") -> "Iterator[list[Facts]]":
     yield [*ours, *others]
 
 
+def kept(kept_as: str) -> str:
+    """The keeper of the newest kernel that was kept under a name and is alone; empty if none is.
+
+    Args:
+        kept_as: what tells it from others.
+    """
+    found = [
+        kernel
+        for kernel in map(_kept, _keepers())
+        if kernel is not None
+        and kernel.get("kept_as") == kept_as
+        and not kernel["connected"]
+        and kernel["state"] in ("idle", "busy")
+    ]
+    return max(found, key=lambda kernel: kernel["since"])["keeper"] if found else ""
+
+
+def missed(keeper: str) -> "Iterator[str]":
+    """What a kernel has published while nobody was there, as JSON.
+
+    Args:
+        keeper: path of its keeper's socket.
+    """
+    yield _asked(keeper, "OUTPUT")
+
+
 def chosen(kernels: "Iterable[Facts]", word: str) -> "Facts":
     """The kernel that a person means.
 
@@ -346,7 +374,7 @@ def chosen(kernels: "Iterable[Facts]", word: str) -> "Facts":
     name = word if word.endswith(".json") else f"{word}.json"
     for fits in (
         [kernel for kernel in living if word in (kernel["id"], str(kernel["pid"]))],
-        [kernel for kernel in living if word == kernel["file"]],
+        [kernel for kernel in living if word in (kernel["file"], kernel.get("keeper"))],
         [kernel for kernel in living if name == os.path.basename(kernel["file"])],
         [kernel for kernel in living if kernel["id"].startswith(word)],
         [kernel for kernel in living if kernel["name"] == word],
@@ -357,6 +385,19 @@ def chosen(kernels: "Iterable[Facts]", word: str) -> "Facts":
             ids = ", ".join(kernel["id"] for kernel in fits)
             raise CannotAnswer(f"{word} may be any of {len(fits)} kernels: {ids}")
     raise CannotAnswer(f"there is no kernel {word} that runs")
+
+
+def asked(keeper: str, word: str) -> str:
+    """What a keeper answers; empty if it does not.
+
+    Args:
+        keeper: path of its socket.
+        word: that is said to it.
+    """
+    try:
+        return _asked(keeper, word)
+    except OSError:
+        return ""
 
 
 def wish(keeper: str, word: str) -> "Iterator[bool]":
@@ -524,6 +565,7 @@ FUNCTIONS = {
     "run": run,
     "kernels": kernels,
     "wish": wish,
+    "missed": missed,
     "send_signal": send_signal,
     "leftovers": leftovers,
     "clean": clean,

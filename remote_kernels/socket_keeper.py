@@ -95,6 +95,7 @@ class SocketKeeper(Keeper):
             if isinstance(waiting, _Waiting) and self._listening[waiting.index]:
                 self._connect(waiting)
         if all(self._listening):
+            self.is_up = True
             self.tell("UP")
             return
         soon = time.monotonic() - self._began < 100 * _LISTENS_YET

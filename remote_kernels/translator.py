@@ -214,21 +214,41 @@ class Translator:
             # What makes no sense is for the kernel to tell.
             return None
 
-    def _answer(self, port: str, addresses: _Frames, signed: _Frames, answer: Answer) -> None:
-        header = json.loads(signed[0])
-        reply = {
-            **header,
-            "msg_id": str(uuid.uuid4()),
-            "msg_type": answer.kind,
-            "date": datetime.now(timezone.utc).isoformat(),
-        }
-        texts: tuple[dict[str, Any], ...] = (reply, header, {}, answer.content)
-        frames = [json.dumps(text).encode() for text in texts]
-        pairs = self._pairs.items()
-        front = next(socket for socket, (name, _, is_front) in pairs if is_front and name == port)
-        message = [*addresses, self._near_keys.signature(frames), *frames]
+    def publish(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
+        """Publish an output as the kernel would; only in the thread, from what heeds a message.
+
+        Args:
+            kind: of the message.
+            content: of it.
+            parent: header of the message that it is to belong to.
+        """
+        frames = self._made(parent, kind, content)
+        front = self._front("iopub_port")
+        message = [kind.encode(), _DELIMITER, self._near_keys.signature(frames), *frames]
         with suppress(zmq.Again):
             front.send_multipart(message, zmq.NOBLOCK)
+
+    def _front(self, port: str) -> zmq.Socket[bytes]:
+        pairs = self._pairs.items()
+        return next(socket for socket, (name, _, is_front) in pairs if is_front and name == port)
+
+    @staticmethod
+    def _made(parent: dict[str, Any], kind: str, content: dict[str, Any]) -> _Frames:
+        """Header, parent header, metadata and content of a message of the kernel's."""
+        header = {
+            **parent,
+            "msg_id": str(uuid.uuid4()),
+            "msg_type": kind,
+            "date": datetime.now(timezone.utc).isoformat(),
+        }
+        texts: tuple[dict[str, Any], ...] = (header, parent, {}, content)
+        return [json.dumps(text).encode() for text in texts]
+
+    def _answer(self, port: str, addresses: _Frames, signed: _Frames, answer: Answer) -> None:
+        frames = self._made(json.loads(signed[0]), answer.kind, answer.content)
+        message = [*addresses, self._near_keys.signature(frames), *frames]
+        with suppress(zmq.Again):
+            self._front(port).send_multipart(message, zmq.NOBLOCK)
 
 
 # In the order of their numbers.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 import zmq
@@ -19,9 +20,10 @@ from remote_kernels import errors
 from remote_kernels.channel import TOKEN_SIZE
 from remote_kernels.connection_file import PORT_NAMES, ConnectionFile
 from remote_kernels.interfaces.base import spool_of
-from remote_kernels.keeper_order import order_for
+from remote_kernels.keeper_order import kept_as, kernel_order, order_for
 from remote_kernels.kept_channel import KeptChannel
 from remote_kernels.kept_kernel import KeptKernel
+from remote_kernels.kept_kernels import KeptOrder
 from remote_kernels.kept_life import KeptLife
 from remote_kernels.life import Life, nonsense
 from remote_kernels.private_directory import PrivateDirectory
@@ -61,7 +63,7 @@ class Visit(KeptLife):
         self,
         life: Life,
         place: PrivateDirectory,
-        selector: str,
+        held: VisitOrder | KeptOrder,
         met: Callable[[Visited], dict[str, Any]],
     ) -> None:
         """Prepare; see :class:`KeptLife`.
@@ -69,13 +71,11 @@ class Visit(KeptLife):
         Args:
             life: of the kernel; its connection file says where front ends connect.
             place: for ssh's configuration and sockets.
-            selector: of the kernel over there; empty for the newest.
+            held: which kernel is wanted.
             met: takes the kernel that was found; gives the connection file that front ends have.
         """
         self.life = life
-        order = order_for(
-            life, VisitOrder(selector, spool_of(life.options)), os.urandom(TOKEN_SIZE)
-        )
+        order = order_for(life, held, os.urandom(TOKEN_SIZE))
         self.channel = KeptChannel(life, place, order)
         self.kernel = KeptKernel(
             *(life, self.channel.loop, self.channel.channel),
@@ -87,6 +87,7 @@ class Visit(KeptLife):
         self.channel.on_message = self._on_message
         self._met = met
         self.visited: Visited | None = None
+        self.translator: Translator | None = None
 
     def begin(self, login: tuple[PipeSession, SharedLogin | None] | None, stack: ExitStack) -> None:
         """Ask for a keeper; ports are opened when the kernel was found."""
@@ -130,6 +131,7 @@ class Visit(KeptLife):
                 "Jupyter's ports on this machine cannot be opened", said=[str(error)]
             ) from None
         self._stack.callback(translator.close)
+        self.translator = translator
 
     def heed(
         self, header: dict[str, Any], content: dict[str, Any]
@@ -153,8 +155,11 @@ class KernelVisit(Visit):
 
     def __init__(self, life: Life, place: PrivateDirectory) -> None:
         """Prepare; see :class:`KeptLife`."""
-        super().__init__(life, place, life.options.existing or "", lambda _: life.connection.info)
+        super().__init__(life, place, self._wanted(life), lambda _: life.connection.info)
         self._leaves, self._wake = False, -1
+
+    def _wanted(self, life: Life) -> VisitOrder | KeptOrder:
+        return VisitOrder(life.options.existing or "", spool_of(life.options))
 
     def begin(self, login: tuple[PipeSession, SharedLogin | None] | None, stack: ExitStack) -> None:
         """See :class:`Visit`."""
@@ -185,6 +190,82 @@ class KernelVisit(Visit):
                 self.kernel.interrupt()
 
         self.channel.loop.after(_PRELUDE, unless_it_leaves)
+
+
+class StayingKernel(KernelVisit):
+    """A kernel that stays when Jupyter ends it: it is started, or come back to."""
+
+    def __init__(self, life: Life, place: PrivateDirectory) -> None:
+        """Prepare; see :class:`KeptLife`."""
+        super().__init__(life, place)
+        self._missed_text = bytearray()
+        self._missed: list[dict[str, Any]] = []
+
+    def _wanted(self, life: Life) -> VisitOrder | KeptOrder:
+        return KeptOrder(kept_as(life), vars(kernel_order(life)))
+
+    def _on_message(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        if word == "MISSED":
+            self._on_missed(rest)
+            return
+        super()._on_message(line)
+        if word == "START" and self.translator is None:
+            # A new one, with the file that Jupyter wrote.
+            info = self.life.connection.info
+            self._translate(info, info)
+
+    def _on_missed(self, text: str) -> None:
+        """Take what was published while nobody was there, piece by piece."""
+        with suppress(ValueError):
+            self._missed_text += bytes.fromhex(text)
+            if not text:
+                self._missed = [x for x in json.loads(self._missed_text) if isinstance(x, dict)]
+
+    def heed(
+        self, header: dict[str, Any], content: dict[str, Any]
+    ) -> Answer | dict[str, Any] | None:
+        """See :class:`KernelVisit`; a restart is one, and what is typed reaches the kernel."""
+        kind = header.get("msg_type")
+        if kind == "execute_request":
+            self._show_missed(header)
+            return None
+        if kind == "shutdown_request" and content.get("restart"):
+            return None
+        return super().heed(header, content)
+
+    def _show_missed(self, header: dict[str, Any]) -> None:
+        """Show what was missed among the outputs of the first cell."""
+        missed, self._missed = self._missed, []
+        if not missed or self.translator is None:
+            return
+        since = time.strftime("%H:%M on %Y-%m-%d", time.localtime(_moment(missed[0])))
+        text = f"[printed while nobody was here, since {since}]\n"
+        for kind, content in (
+            ("stream", {"name": "stderr", "text": text}),
+            *((str(each.get("kind")), each.get("content")) for each in missed),
+            ("stream", {"name": "stderr", "text": "[now]\n"}),
+        ):
+            if kind in _OUTPUTS and isinstance(content, dict):
+                self.translator.publish(kind, content, header)
+
+    def terminate(self) -> None:
+        """Leave; the kernel stays. See :class:`KeptLife`."""
+        if self.visited is None and self.life.stage == "up":
+            self.life.was_left = True
+            self.channel.part()
+        elif self.visited is None and self.life.stage != "login":
+            KeptLife.terminate(self)
+        else:
+            super().terminate()
+
+
+_OUTPUTS = frozenset({"stream", "display_data", "execute_result", "error"})
+
+
+def _moment(output: dict[str, Any]) -> float:
+    at = output.get("at")
+    return float(at) if isinstance(at, (int, float)) and at > 0 else time.time()
 
 
 def _visited(text: str) -> Visited:

@@ -10,13 +10,15 @@ import os
 
 from remote_kernels import running
 from remote_kernels.answers import CannotAnswer
-from remote_kernels.keeper import Order
+from remote_kernels.keeper import BEAT, Order
 from remote_kernels.socket_keeper import SOCKETS, SocketKeeper, connected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from remote_kernels.socket_keeper import Address
 
+# Of what is told in a line.
+_LINE = 20_000
 # Seconds between two looks whether the kernel lives, and for one that is started anew.
 _LOOK_EVERY, _NEW_START = 1.0, 15.0
 
@@ -27,11 +29,13 @@ class VisitOrder:
     Attributes:
         selector: its id, process number, connection file or name; empty for the newest.
         spool: bytes of output that wait for a launcher that was lost.
+        returns: it is the way back to a kernel of ours that was kept.
     """
 
-    def __init__(self, selector: str, spool: int) -> None:
+    def __init__(self, selector: str, spool: int, returns: bool = False) -> None:
         self.selector = selector
         self.spool = spool
+        self.returns = returns
 
 
 class VisitKeeper(SocketKeeper):
@@ -42,7 +46,7 @@ class VisitKeeper(SocketKeeper):
         visit = order.held
         assert isinstance(visit, VisitOrder)
         super().__init__(order, guard, parent, visit.spool)
-        self._selector = visit.selector
+        self._selector, self._returns = visit.selector, visit.returns
         self._kernel: running.Facts = {}
         self._gone_for = 0.0
 
@@ -62,8 +66,24 @@ class VisitKeeper(SocketKeeper):
             return
         told = {name: self._kernel.get(name) for name in ("id", "name", "file", "pid", "ours")}
         self.tell("VISIT", json.dumps({"info": info, **told}).encode().hex())
+        if self._returns:
+            self._stay()
+            self._tell_missed()
         self.carry_to(_addresses(info, self._kernel["file"]))
         self.loop.after(_LOOK_EVERY, self._look_after_it)
+
+    def _stay(self) -> None:
+        """Let the kernel's own keeper know that somebody is there."""
+        if not self.told_end:
+            running.asked(self._kernel["keeper"], "STAY")
+            self.loop.after(BEAT, self._stay)
+
+    def _tell_missed(self) -> None:
+        """Tell what the kernel has published while nobody was there, in lines of usual length."""
+        missed = running.asked(self._kernel["keeper"], "TAKE").encode()
+        for at in range(0, len(missed), _LINE):
+            self.tell("MISSED", missed[at : at + _LINE].hex())
+        self.tell("MISSED")
 
     def before_waiting(self) -> None:
         """See :class:`Keeper`."""
@@ -107,6 +127,8 @@ class VisitKeeper(SocketKeeper):
     def _tell_end(self) -> None:
         if not self.told_end:
             self.told_end = True
+            if self._returns:
+                running.asked(self._kernel["keeper"], "AWAY")
             self.output.end()
             self.tell("EXIT", "0")
 
@@ -125,7 +147,7 @@ class VisitKeeper(SocketKeeper):
             ]
             if again:
                 self._kernel = again[0]
-            elif self._gone_for >= _NEW_START:
+            elif self._returns or self._gone_for >= _NEW_START:
                 self._tell_end()
         self.loop.after(_LOOK_EVERY, self._look_after_it)
 

@@ -6,6 +6,7 @@ run here tell all of it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -217,6 +218,25 @@ class Host:
             removed += 1
         return removed
 
+    def missed(self, kernel: Kernel) -> Iterator[str]:
+        """What a kernel has printed while nobody was there, as text, piece by piece.
+
+        Args:
+            kernel: of this host.
+
+        Raises:
+            RemoteKernelsError: nobody keeps that of it.
+        """
+        if not kernel.is_ours:
+            raise RemoteKernelsError(f"{kernel.id} was not started by remote-kernels")
+        try:
+            outputs = json.loads(str(self.ask("missed", kernel.facts["keeper"])))
+            for each in outputs:
+                yield _as_text(each["content"])
+        except (ValueError, LookupError, TypeError):
+            sentence = "the far side tells of outputs in no way that we know"
+            raise RemoteKernelsError(sentence, host=self.name) from None
+
     def wish(self, kernel: Kernel, word: str) -> None:
         """Interrupt, restart or stop a kernel.
 
@@ -238,6 +258,15 @@ class Host:
             raise RemoteKernelsError(f"the process of {kernel.id} is not known")
         else:
             self.ask("send_signal", kernel.facts["pid"], kernel.facts["began"], word)
+
+
+def _as_text(content: dict[str, Any]) -> str:
+    """An output as a terminal can show it: what was printed, a value, or an error."""
+    if "traceback" in content:
+        return "".join(f"{line}\n" for line in content["traceback"])
+    if "data" in content:
+        return f"{content['data'].get('text/plain', '')}\n"
+    return str(content["text"])
 
 
 # What has to be there, and of which kind.

@@ -24,6 +24,7 @@ _COMMANDS = {
     "stop": "ps:stop",
     "interrupt": "ps:interrupt",
     "restart": "ps:restart",
+    "output": "ps:output",
     "clean": "ps:clean",
     "check": "check:command",
     "logs": "logs:logs",

@@ -357,3 +357,27 @@ def _clean(host: Host, *, yes: bool, end_jobs: bool, dry_run: bool) -> None:
     asks = bool(jobs) and not yes and click.confirm("And end the jobs?", default=False)
     removed = host.clean(left, jobs=end_jobs or asks)
     render.say(f"Removed {removed} of {len(left.paths) + len(jobs)}.")
+
+
+@click.command(
+    "output",
+    cls=ManageCommand,
+    params=[
+        click.Argument(["word"], metavar="ID"),
+        _on("Look for it on these hosts; when it is not given, wherever kernels may run."),
+        *_way_params(),
+    ],
+    context_settings=_SETTINGS,
+)
+def output(word: str, hosts: tuple[str, ...], **values: Any) -> None:
+    """Show what a kernel that was kept has printed while nobody was there.
+
+    That is shown in the first cell after the way back as well. No more than a megabyte is kept, of
+    which the oldest goes first.
+    """
+    with ExitStack() as stack:
+        looked_at = _hosts(stack, hosts, not hosts, values, quiet=False)
+        (kernel,) = selected(_look(looked_at), [word])
+        host = next(host for host in looked_at if host.name == kernel.host)
+        for text in host.missed(kernel):
+            click.echo("\n".join(map(printable, text.split("\n"))), nl=False)

@@ -161,7 +161,7 @@ def lease_of(options: KernelOptions) -> float | None:
     """
     if options.lease in ("0", "forever"):
         return 0.0 if options.lease == "0" else None
-    return float(seconds(options.lease or "1h", "--lease"))
+    return float(seconds(options.lease or ("7d" if options.keep else "1h"), "--lease"))
 
 
 def spool_of(options: KernelOptions) -> int:

@@ -21,7 +21,8 @@ class Ssh(Interface):
     label = "SSH"
     name_part = "ssh"
     uses = (
-        frozenset({"host", "launch_cmd", "launch_args", "tunnel_hosts", "existing"}) | CHANNEL_USES
+        frozenset({"host", "launch_cmd", "launch_args", "tunnel_hosts", "existing", "keep"})
+        | CHANNEL_USES
     )
 
     @classmethod
@@ -30,12 +31,14 @@ class Ssh(Interface):
         if options.host is None:
             raise OptionsError("A host is required for ssh.")
         if options.existing is not None:
-            for name in ("kernel_cmd", "activate", "env", "precmd", "workdir", "transport"):
+            for name in ("kernel_cmd", "keep", "activate", "env", "precmd", "workdir", "transport"):
                 if getattr(options, name) != DEFAULTS[name]:
                     flag = DECLARED[name].flags[0]
                     raise OptionsError(f"--existing starts no kernel, and cannot use {flag}")
             if options.channel == "forward":
                 raise OptionsError("--existing needs a keeper, and cannot use --channel forward")
+        if options.keep and options.channel == "forward":
+            raise OptionsError("--keep needs a keeper, and cannot use --channel forward")
         super().check(options)
 
     @classmethod

@@ -77,6 +77,7 @@ def order(held: CommandOrder | KernelOrder, on_terminal: bool = False) -> Order:
         stays_near=False,
         on_terminal=on_terminal,
         about='{"name": "Test"}',
+        keeps=False,
     )
 
 

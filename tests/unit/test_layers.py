@@ -18,7 +18,19 @@ ROOT = Path(remote_kernels.__file__).parent
 
 # A module imports from floors below its own only; those of one package also from each other.
 FLOORS = (
-    {"", "answers", "channel", "check_probe", "lines", "login_shell", "processes", "steps", "turn"},
+    {
+        "",
+        "answers",
+        "channel",
+        "check_probe",
+        "lines",
+        "login_shell",
+        "missed",
+        "processes",
+        "steps",
+        "turn",
+        "zmtp",
+    },
     {"errors", "login_environment"},
     {
         *("running", "survey"),
@@ -37,7 +49,7 @@ FLOORS = (
         "session",
         "visiting_keeper",
     },
-    {"holding", "life", "node_forwards"},
+    {"holding", "kept_kernels", "life", "node_forwards"},
     {"allocation", "keeper_order", "kept_kernel", "way_in"},
     {"errand", "kept_channel", "plain_kernel"},
     {"kept_life"},

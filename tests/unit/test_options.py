@@ -62,6 +62,7 @@ OPTIONS = st.builds(
     spool=st.none() | TEXTS,
     no_share=st.booleans(),
     existing=st.none() | TEXTS,
+    keep=st.booleans(),
     verbose=st.booleans(),
     kernel_cmd=TEXTS,
 )
