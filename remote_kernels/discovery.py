@@ -7,11 +7,12 @@ pictures and JSON for front ends, and nothing that would run here.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
+import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,8 +32,10 @@ from remote_kernels.remote_script import refuse_secrets
 MODULES = ("answers", "login_shell", "login_environment", "survey")
 
 # Of a kernelspec's metadata: one of these would have Jupyter run something else than our launcher.
-_NOT_CARRIED = frozenset({"kernel_provisioner"})
-_LOGO = re.compile(r"logo-[\w.-]{1,40}\.(png|svg)", re.ASCII)
+_NOT_CARRIED = frozenset({"kernel_provisioner", "interpreter"})
+# No SVG: it may hold a script, and Jupyter's server would show it as a page of its own.
+_LOGO = re.compile(r"logo-[\w.-]{1,40}\.png", re.ASCII)
+_MOST_LOGOS, _LARGEST_LOGO = 8, 1 << 20
 
 
 class Found(NamedTuple):
@@ -77,9 +80,11 @@ class Found(NamedTuple):
     @property
     def command(self) -> str:
         """Its kernel command."""
-        quoted = map(shlex.quote, self.argv)
+        quoted = " ".join(map(shlex.quote, self.argv))
+        # Two braces would be read as one; they stand in single quotation marks here.
+        quoted = re.sub(r"([{}])(?=\1)", r"\1''", quoted)
         # It becomes a path in the quotes that it needs.
-        return " ".join(quoted).replace("'{connection_file}'", "{connection_file}")
+        return quoted.replace("'{connection_file}'", "{connection_file}")
 
     @property
     def document(self) -> dict[str, Any]:
@@ -225,9 +230,13 @@ def discover(errand: Errand, look_in: Sequence[str]) -> Discovery:
     """
     answer = errand.ask("kernels", list(look_in))
     try:
-        home = str(answer["home"])
+        home = answer["home"]
+        if not isinstance(home, str):
+            raise TypeError
         kernels = [found for raw in answer["kernels"] if (found := _read(raw)) is not None]
-        notes = tuple((str(path), str(why)) for path, why in answer["notes"])
+        notes = tuple((path, why) for path, why in answer["notes"])
+        if not all(isinstance(text, str) for note in notes for text in note):
+            raise TypeError
     except (LookupError, TypeError, ValueError):
         raise RemoteKernelsError("the far side lists its kernels in no way that we know") from None
     return Discovery(tuple(_with_names(kernels, home)), notes)
@@ -248,7 +257,17 @@ def _read(raw: Any) -> Found | None:
         return None
     texts = [*words.values(), *found.argv, *found.env, *found.env.values()]
     usable = all(isinstance(text, str) and "\0" not in text for text in texts)
+    usable = usable and all(isinstance(name, str) for name in found.metadata)
+    usable = usable and _is_plain(found.metadata)
     return found if usable and found.name and found.path else None
+
+
+def _is_plain(found: Any, levels: int = 32) -> bool:
+    """Whether it is JSON for all who read it: no NaN, and not nested without end."""
+    if isinstance(found, float):
+        return math.isfinite(found)
+    inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+    return levels > 0 and all(_is_plain(x, levels - 1) for x in inner)
 
 
 _WORDS = [name for name in Found._fields if name not in ("argv", "env", "metadata", "uncertain")]
@@ -256,9 +275,9 @@ _WORDS = [name for name in Found._fields if name not in ("argv", "env", "metadat
 
 def _with_names(kernels: Sequence[Found], home: str) -> Iterator[Found]:
     """The kernels, those of one name under their paths."""
-    names = [kernel.name for kernel in kernels]
+    names = Counter(kernel.name for kernel in kernels)
     for kernel in kernels:
-        if names.count(kernel.name) == 1:
+        if names[kernel.name] == 1:
             yield kernel
         elif kernel.path.startswith(f"{home}/"):
             yield kernel._replace(name=f"~{kernel.path.removeprefix(home)}")
@@ -316,7 +335,8 @@ def added(there: There, found: Found, by: str) -> Change:
 
 def _told(spec: KernelSpec, there: There, found: Found, by: str) -> KernelSpec:
     """A kernelspec with what it has from its host, and a note of that."""
-    document = {**spec.document, **found.document}
+    old = {name: x for name, x in spec.document.items() if name != "interrupt_mode"}
+    document = {**old, **found.document}
     origin = Origin(there.way, found.path, found.needs, by, _digest(there, found))
     return KernelSpec(spec.directory, document).with_origin(origin)
 
@@ -340,14 +360,17 @@ def write(errand: Errand, changes: Sequence[Change]) -> None:
         KernelSpecError: one cannot be written; it is as before.
     """
     wanted = [x for x in changes if x.what in ("added", "updated") and x.found is not None]
-    directories = [change.found.files for change in wanted if change.found and change.found.files]
-    logos: dict[str, dict[str, bytes]] = {}
+    files = {change.found.files: None for change in wanted if change.found and change.found.files}
+    directories = list(files)
+    answers: list[Any] = []
 
     def note(answer: Any) -> None:
-        logos[directories[len(logos)]] = _logos(answer)
+        if len(answers) < len(directories):
+            answers.append(answer)
 
     if directories:
         note(errand.ask("files", directories, told=note))
+    logos = {place: _logos(answer) for place, answer in zip(directories, answers, strict=False)}
     for change in wanted:
         assert change.found is not None
         kernelspecs.write(change.spec, logos.get(change.found.files, {}))
@@ -358,12 +381,13 @@ def write(errand: Errand, changes: Sequence[Change]) -> None:
 
 def _logos(answer: Any) -> dict[str, bytes]:
     """The pictures of a kernelspec, as far as they have names of pictures."""
-    found = {}
+    found: dict[str, bytes] = {}
     for name, text in answer.items() if isinstance(answer, dict) else ():
-        if isinstance(text, str) and _LOGO.fullmatch(name):
+        fits = isinstance(text, str) and len(text) <= 2 * _LARGEST_LOGO
+        if fits and _LOGO.fullmatch(name) and len(found) < _MOST_LOGOS:
             try:
                 found[name] = base64.b64decode(text, validate=True)
-            except binascii.Error:
+            except ValueError:
                 continue
     return found
 
@@ -384,22 +408,41 @@ def sync(errand: Errand, there: There, discovery: Discovery) -> list[Change]:
         if spec.origin is not None and spec.origin.way == there.way:
             specs[spec.origin.path] = spec
     changes: list[Change] = []
+    taken: set[str] = set()
     for found in discovery.kernels:
         if found.path in specs:
             spec = specs.pop(found.path)
             changes += _followed(there, spec, found)
         elif not found.problem:
-            changes.append(_tried(there, found))
+            changes.append(_tried(there, found, taken))
     return [*changes, *_vanished(errand, list(specs.values()))]
 
 
-def _tried(there: There, found: Found) -> Change:
+def all_added(there: There, chosen: Sequence[Found], by: str) -> list[Change]:
+    """The kernelspecs of several kernels, of which no two may be one; see :func:`added`."""
+    changes: dict[str, Change] = {}
+    for found in chosen:
+        change = added(there, found, by)
+        other = changes.setdefault(change.spec.name, change)
+        if other.found is not None and other.found.path != found.path:
+            raise KernelSpecError(
+                f"{other.found.name} and {found.name} would both be the kernel {change.spec.name}",
+                advice="add them one after another, one of them with another --name",
+            )
+    return list(changes.values())
+
+
+def _tried(there: There, found: Found, taken: set[str]) -> Change:
+    options = there.options._replace(name=found.name)
+    directory = there.parent / kernelspecs.kernel_name(options).lower()
     try:
-        return added(there, found, "sync")
+        change = added(there, found, "sync")
+        if change.spec.name in taken:
+            raise KernelSpecError(f"another one here would be the kernel {change.spec.name}, too")
     except RemoteKernelsError as error:
-        options = there.options._replace(name=found.name)
-        directory = there.parent / kernelspecs.kernel_name(options).lower()
         return Change("left", KernelSpec(directory, {}), found, error.sentence)
+    taken.add(change.spec.name)
+    return change
 
 
 def _followed(there: There, spec: KernelSpec, found: Found) -> Iterator[Change]:
@@ -410,11 +453,15 @@ def _followed(there: There, spec: KernelSpec, found: Found) -> Iterator[Change]:
         removed = origin.by == "sync" and not found.uncertain
         yield Change("removed" if removed else "left", spec, found, found.problem)
     elif origin.digest != _digest(there, found):
-        new = options_of(there, found)
+        try:
+            new, old = options_of(there, found), spec.options
+        except OptionsError as error:
+            yield Change("left", spec, found, error.sentence)
+            return
         # What the person has changed by --edit since then stays.
         asked = {name: value for name, value in given(new).items() if name in there.asked}
         told = {name: getattr(new, name) for name in ("language", "kernel_cmd", "activate", "env")}
-        options = spec.options._replace(**{**asked, **told})
+        options = old._replace(**{**asked, **told})
         by_now = kernelspecs.edited(spec, options)
         yield Change("updated", _told(by_now, there, found, origin.by), found)
 
@@ -423,7 +470,8 @@ def _vanished(errand: Errand, specs: Sequence[KernelSpec]) -> Iterator[Change]:
     """What is to become of kernelspecs whose kernels were not found."""
     needs = {spec.name: list(spec.origin.needs) for spec in specs if spec.origin is not None}
     asked = [path for paths in needs.values() for path in paths]
-    gone = set(errand.ask("missing", asked) or ()) if asked else set()
+    answer = errand.ask("missing", asked) if asked else None
+    gone = {x for x in answer if isinstance(x, str)} if isinstance(answer, list) else set()
     for spec in specs:
         assert spec.origin is not None
         if not gone & set(needs[spec.name]):

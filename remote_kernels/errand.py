@@ -114,12 +114,18 @@ class Errand:
             RemoteKernelsError: that side says that it cannot, or is not there any more.
         """
         self._session.send(json.dumps([name, arguments]).encode("ascii") + b"\n")
-        last = None
-        for number, found in enumerate(self._answers()):
-            if told is not None and number:
-                told(last)
-            last = found
-        return last
+        parts: list[Any] = []
+        try:
+            for found in self._answers():
+                if told is not None and parts:
+                    told(parts.pop())
+                parts[:] = [found]
+        except errors.RemoteKernelsError:
+            # The last words say most about a failure.
+            if told is not None and parts:
+                told(parts.pop())
+            raise
+        return parts[-1] if parts else None
 
     # --- the way in -----------------------------------------------------------------------------
 
@@ -185,13 +191,15 @@ class Errand:
                 yield found
             elif kind == DONE:
                 return
-            elif kind == FAIL:
-                raise errors.RemoteKernelsError(printable(str(found)), host=self._where)
             else:
-                raise self._nonsense(kind)
+                raise errors.RemoteKernelsError(printable(str(found)), host=self._where)
 
     def _frame(self, patience: float) -> tuple[str, Any]:
-        """The next frame: its kind, and what it holds; another kind is what was said instead."""
+        """The next frame: its kind, and what it holds.
+
+        Raises:
+            RemoteKernelsError: something else was said instead, or nothing.
+        """
         mark = f"{self._mark} ".encode()
         while True:
             line = self._line(patience)
@@ -202,8 +210,10 @@ class Errand:
                 del self._said[:-40]
         word = line[len(mark) :].decode("utf-8", "replace")
         kind, _, size = word.partition(" ")
-        if kind not in (TELL, DONE, FAIL) or not size.isdecimal() or not int(size) <= _LARGEST:
-            return word, None
+        # No more digits than Python reads.
+        is_size = size.isdecimal() and len(size) < 20 and int(size) <= _LARGEST
+        if kind not in (TELL, DONE, FAIL) or not is_size:
+            raise self._nonsense(word)
         while len(self._data) < int(size):
             self._read(patience)
         data = bytes(self._data[: int(size)])
@@ -212,7 +222,7 @@ class Errand:
             unpacked = zlib.decompressobj().decompress(data, _LARGEST_UNPACKED)
             return kind, json.loads(unpacked)
         except (ValueError, zlib.error, RecursionError):
-            return "what cannot be unpacked", None
+            raise self._nonsense("what cannot be unpacked") from None
 
     def _line(self, patience: float) -> bytes:
         while (at := self._data.find(b"\n")) < 0 and len(self._data) < LONGEST_LINE:
@@ -243,6 +253,7 @@ class Errand:
             ready = select.select(waits_for, [], [], min(left, 1.0))[0]
             if messages in ready:
                 self._said += [printable(text) for text in self._session.read_messages()]
+                del self._said[:-40]
             if self._session.read_from in ready:
                 data = os.read(self._session.read_from, 1 << 16)
                 self._data += data

@@ -6,8 +6,10 @@ The far side runs this file: Python 3.6, the standard library alone.
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import tempfile
 
 from remote_kernels.login_shell import dialect_of, login_shell
 
@@ -20,7 +22,8 @@ def login_environment() -> "dict[str, str]":
     """The environment that a login shell gives to what it starts; ours if it does not tell."""
     shell = login_shell()
     tell = 'import json, os; print(chr(10) + "@rk-environment " + json.dumps(dict(os.environ)))'
-    command = f"exec {shlex.quote(sys.executable)} -c '{tell}'"
+    # Without what is for another Python.
+    command = f"exec {shlex.quote(sys.executable)} -EsS -c '{tell}'"
     if dialect_of(shell[0]) == "csh":
         command = f"if ( -r ~/.login ) source ~/.login\n{command}"
     said = output_of([*shell, "-c", command], dict(os.environ)) or ""
@@ -39,15 +42,24 @@ def output_of(command: "list[str]", env: "dict[str, str]") -> "str | None":
         env: its environment.
     """
     try:
-        done = subprocess.run(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_PATIENCE,
-            start_new_session=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+        # No pipe: what start-up files leave running may hold that as long as it likes.
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            try:
+                status = process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                # With all that it has started.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return None
+            said.seek(0)
+            return said.read().decode("utf-8", "surrogateescape") if status == 0 else None
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None

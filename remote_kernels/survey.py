@@ -16,13 +16,14 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from remote_kernels.answers import CannotAnswer
 from remote_kernels.login_environment import login_environment, output_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     Spec = dict[str, Any]
@@ -129,12 +130,14 @@ class Survey:
         self.notes: list[tuple[str, str]] = []
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         env = self._pool.submit(login_environment)
-        self._environments = {e.prefix: e for e in self._find_environments(look_in)}
+        self._environments: dict[str, Environment] = {}
+        self._add(self._find_environments(look_in))
         self.env = env.result()
         self._path = self.env.get("PATH", os.defpath).split(os.pathsep)
         self._add_environments_of_login()
         self._specs = list(self._find_specs())
         self._pythons: dict[str, Future[Spec | None]] = {}
+        self._wanted: set[str] = set()
 
     def kernels(self) -> "Iterator[Spec]":
         """All kernels, each as a dictionary; kernelspecs first."""
@@ -165,7 +168,9 @@ class Survey:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            self.notes.append((directory, error.strerror or str(error)))
+            note = (directory, error.strerror or str(error))
+            if note not in self.notes:
+                self.notes.append(note)
             return []
         return [os.path.join(directory, name) for name in names]
 
@@ -177,7 +182,7 @@ class Survey:
         for directory in _VENV_DIRECTORIES:
             for prefix in self._list(os.path.expanduser(directory)):
                 yield from _venv(prefix)
-        for directory in map(os.path.expanduser, look_in):
+        for directory in (os.path.abspath(os.path.expanduser(x)) for x in look_in):
             if not os.path.isdir(directory):
                 self.notes.append((directory, "no such directory"))
             for place in [directory, *self._list(directory)]:
@@ -187,7 +192,8 @@ class Survey:
                     yield Environment(prefix, "conda", "")
         pyenv = os.environ.get("PYENV_ROOT") or os.path.join(_HOME, ".pyenv")
         for prefix in self._list(os.path.join(pyenv, "versions")):
-            if not os.path.islink(prefix):
+            # Links are shorter names of versions, but also pyenv-virtualenv's environments.
+            if not os.path.islink(prefix) or _is_venv(prefix):
                 name = f"pyenv-{os.path.basename(prefix)}"
                 yield Environment(prefix, "venv" if _is_venv(prefix) else "pyenv", name)
         uv = os.environ.get("UV_PYTHON_INSTALL_DIR") or os.path.join(
@@ -218,9 +224,7 @@ class Survey:
         before = os.environ.copy()
         os.environ.update(self.env)
         try:
-            found = [*self._find_environments(()), *self._environments_of_path()]
-            for environment in found:
-                self._environments.setdefault(environment.prefix, environment)
+            self._add([*self._find_environments(()), *self._environments_of_path()])
         finally:
             os.environ.clear()
             os.environ.update(before)
@@ -233,10 +237,21 @@ class Survey:
             elif prefix:
                 yield from _venv(prefix)
 
+    def _add(self, environments: "Iterable[Environment]") -> None:
+        """Add those that are not known yet, by another path perhaps."""
+        for environment in environments:
+            self._environments.setdefault(os.path.realpath(environment.prefix), environment)
+
+    def _at(self, prefix: str) -> "Environment | None":
+        return self._environments.get(os.path.realpath(prefix))
+
     def _of(self, path: str) -> "Environment | None":
         """The environment in which a program lies."""
-        prefix = os.path.dirname(os.path.dirname(path))
-        return self._environments.get(prefix)
+        return self._at(os.path.dirname(os.path.dirname(path)))
+
+    @property
+    def _prefixes(self) -> "list[str]":
+        return [environment.prefix for environment in self._environments.values()]
 
     # --- kernelspecs ----------------------------------------------------------------------------
 
@@ -251,7 +266,7 @@ class Survey:
             if user:
                 yield os.path.join(user, "kernels")
         yield os.path.join(_HOME, ".ipython/kernels")
-        for prefix in [*self._environments, sys.prefix, "/usr/local", "/usr", "/opt/homebrew"]:
+        for prefix in [*self._prefixes, sys.prefix, "/usr/local", "/usr", "/opt/homebrew"]:
             yield os.path.join(prefix, "share/jupyter/kernels")
 
     def _find_specs(self) -> "Iterator[Spec]":
@@ -266,7 +281,7 @@ class Survey:
 
     def _jupyters(self) -> "list[str]":
         """One of the commands of each installation."""
-        places = [*self._path, *(os.path.join(prefix, "bin") for prefix in self._environments)]
+        places = [*self._path, *(os.path.join(prefix, "bin") for prefix in self._prefixes)]
         found = [_program(os.path.join(place, "jupyter-kernelspec")) for place in places]
         return list({os.path.realpath(path): path for path in reversed(found) if path}.values())
 
@@ -276,7 +291,7 @@ class Survey:
         try:
             known = json.loads(said.rpartition(_ENDS_PROBE)[2])
             specs = [
-                {"name": name, "path": entry["resource_dir"], "document": entry["spec"]}
+                _spec(name, os.path.join(entry["resource_dir"]), partial(entry.__getitem__, "spec"))
                 for name, entry in known.items()
             ]
         except (ValueError, LookupError, TypeError, AttributeError):
@@ -293,7 +308,7 @@ class Survey:
         argv = list(document["argv"])
         if argv[1:2] == ["-m"] and argv[2:3] in (["remote_kernels"], ["remote_ikernel"]):
             return None
-        owner = self._environments.get(os.path.abspath(spec["path"]).split("/share/jupyter/")[0])
+        owner = self._at(os.path.abspath(spec["path"]).split("/share/jupyter/")[0])
         argv = [word.replace("{resource_dir}", spec["path"]) for word in argv]
         argv[0] = self._resolved(argv[0], owner)
         environment = self._of(argv[0]) or owner
@@ -332,15 +347,18 @@ class Survey:
             with open(f"{environment.prefix}/conda-meta/state", encoding="utf-8") as file:
                 noted = json.load(file)["env_vars"]
             own = {str(name): str(value).replace("$", "$$") for name, value in noted.items()}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             own = {}
         return {"activate": environment.prefix, "env": {**own, **(env or {})}}
 
     # --- kernels without a kernelspec -----------------------------------------------------------
 
     def _without_spec(self, served: "set[str]") -> "Iterator[Spec]":
+        # "python3" of an environment is its "python".
+        known = {(os.path.dirname(path), os.path.realpath(path)) for path in served}
         for environment in self._environments.values():
-            if environment.python and environment.python not in served:
+            python = environment.python
+            if python and (os.path.dirname(python), os.path.realpath(python)) not in known:
                 served.add(environment.python)
                 kernel = _kernel(environment.name, environment.kind, environment.prefix)
                 kernel.update(self._activated(environment))
@@ -369,7 +387,7 @@ class Survey:
         """Those of the PATH that belong to no environment, the plain name first."""
         found = []
         for place in dict.fromkeys(self._path):
-            if os.path.dirname(place) in self._environments:
+            if self._at(os.path.dirname(place)) is not None:
                 continue
             for name in ["python3", *(f"python3.{minor}" for minor in range(6, 30))]:
                 path = _program(os.path.join(place, name))
@@ -404,7 +422,7 @@ class Survey:
 
     def _programs(self, name: str) -> "list[str]":
         """All programs of that name, each once."""
-        places = [*self._path, *(os.path.join(prefix, "bin") for prefix in self._environments)]
+        places = [*self._path, *(os.path.join(prefix, "bin") for prefix in self._prefixes)]
         found = [_program(os.path.join(place, name)) for place in dict.fromkeys(places)]
         return list({os.path.realpath(path): path for path in reversed(found) if path}.values())
 
@@ -419,18 +437,25 @@ class Survey:
             argv = (spec["document"] or {}).get("argv") or [""]
             if argv[1:2] == ["-m"]:
                 wanted.add(str(argv[2:3] and argv[2]).partition(".")[0])
-            owner = self._environments.get(spec["path"].split("/share/jupyter/")[0])
+            owner = self._at(os.path.abspath(spec["path"]).split("/share/jupyter/")[0])
             pythons.append(self._resolved(argv[0], owner))
+        if not wanted <= self._wanted:
+            # Kernelspecs that a Jupyter knows may need modules that nobody has asked for.
+            self._pythons.clear()
+            self._wanted |= wanted
         for python in dict.fromkeys(pythons):
             name = os.path.basename(python)
             if name.startswith(("python", "pypy")) and python not in self._pythons:
                 command = [python, "-c", _PROBE, *sorted(wanted)]
-                self._pythons[python] = self._pool.submit(_probed, command, self.env)
+                environment, env = self._of(python), dict(self.env)
+                if environment is not None and environment.is_activated:
+                    env.pop("PYTHONHOME", None)
+                self._pythons[python] = self._pool.submit(_probed, command, env)
 
     def _judged(self, kernel: "Spec") -> "Spec":
         """Say of a kernel whether it would start, and else what would help."""
         argv = kernel["argv"]
-        if not os.access(argv[0], os.X_OK) or not os.path.isabs(argv[0]):
+        if not _program(argv[0]) or not os.path.isabs(argv[0]):
             return {**kernel, "problem": f"{argv[0]} is not there, or no program"}
         name = os.path.basename(argv[0])
         if argv[0] in self._pythons:
@@ -604,20 +629,38 @@ def _kernel(name: str, kind: str, path: str) -> "Spec":
 
 
 def _read_spec(directory: str, file: str) -> "Spec":
-    spec: Spec = {"name": os.path.basename(directory), "path": directory, "document": None}
-    try:
+    def read() -> "Any":
         with open(file, "rb") as opened:
-            document = json.loads(opened.read(_LARGEST_FILE).decode("utf-8"))
+            return json.loads(opened.read(_LARGEST_FILE).decode("utf-8"))
+
+    return _spec(os.path.basename(directory), directory, read)
+
+
+def _spec(name: str, path: str, read: "Callable[[], Any]") -> "Spec":
+    """A kernelspec as it is read; what is wrong with it if it makes no sense."""
+    spec: Spec = {"name": name, "path": path, "document": None}
+    try:
+        document = read()
         argv = document["argv"]
-        if not argv or not all(isinstance(word, str) for word in argv):
+        if not argv or not isinstance(argv, list) or not all(map(_is_word, argv)):
             raise ValueError("argv is no list of words")
+        for field, kind in (("env", dict), ("metadata", dict), ("language", str)):
+            if not isinstance(document.get(field) or kind(), kind):
+                raise ValueError(f"{field} makes no sense")
+        for field in ("display_name", "interrupt_mode"):
+            if not isinstance(document.get(field) or "", str):
+                raise ValueError(f"{field} makes no sense")
     except OSError as error:
         spec["problem"] = f"its kernel.json cannot be read: {error.strerror}"
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         spec["problem"] = f"its kernel.json is broken: {error}"
     else:
         spec["document"] = document
     return spec
+
+
+def _is_word(found: "Any") -> bool:
+    return isinstance(found, str) and "\0" not in found
 
 
 def _field(path: str, name: str) -> "str | None":
@@ -662,6 +705,7 @@ def _command(argv: "Sequence[str]") -> str:
 def _probed(command: "list[str]", env: "dict[str, str]") -> "Spec | None":
     try:
         found: Spec = json.loads((output_of(command, env) or "").rpartition(_ENDS_PROBE)[2])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return found
+    is_whole = isinstance(found, dict) and {"prefix", "version", "has", "closed"} <= set(found)
+    return found if is_whole else None

@@ -11,6 +11,7 @@ import click
 
 from remote_kernels import __version__
 from remote_kernels.errors import RemoteKernelsError
+from remote_kernels.kernel_log import printable
 
 PROGRAM = "remote-kernels"
 VERSION = f"Remote Jupyter kernel manager (version {__version__})."
@@ -55,6 +56,7 @@ class _Commands(click.Group):
 
 def in_words(error: RemoteKernelsError) -> str:
     """An error as a person at a command line reads it: what failed, and what to try."""
+    error.clean(printable)
     lines = [f"{PROGRAM}: {error.sentence.removesuffix('.')}."]
     lines += [f"  try: {line}" for line in error.advice.splitlines()]
     return "\n".join(lines)

@@ -159,6 +159,7 @@ def _at(host: str, request: Request) -> tuple[int, dict[str, Any]]:
                 discovery.write(errand, made)
         data.update(_made(made, request))
     except RemoteKernelsError as error:
+        error.clean(printable)
         if not request.json:
             click.echo(error.block() if error.said else in_words(error), err=True)
         return error.exit_code, {**data, "error": error.data()}
@@ -191,11 +192,11 @@ def _progress(host: str, request: Request) -> Iterator[Callable[[str], None]]:
 
 def _install(errand: Errand, found: Discovery, request: Request) -> Discovery:
     for kernel in found.named(request.install):
-        command = printable(kernel.install)
-        if request.dry_run:
-            render.say(f"Would run for {kernel.name}: {command}", aside=request.json)
+        command, shown = printable(kernel.install), printable(kernel.name)
+        if request.dry_run and command:
+            render.say(f"Would run for {shown}: {command}", aside=request.json)
             continue
-        render.say(f"Running for {kernel.name}: {command}", aside=request.json)
+        render.say(f"Running for {shown}: {command}", aside=request.json)
 
         def told(line: str) -> None:
             render.say(f"  {printable(line)}", aside=request.json)
@@ -221,7 +222,7 @@ def _changes(errand: Errand, there: There, found: Discovery, request: Request) -
                 f"Warning: {printable(kernel.name)} would not start: {printable(kernel.problem)}.",
                 aside=True,
             )
-    return [discovery.added(there, kernel, "add") for kernel in chosen]
+    return discovery.all_added(there, chosen, "add")
 
 
 def _picked(found: Discovery) -> list[Found]:
@@ -236,6 +237,7 @@ def _picked(found: Discovery) -> list[Found]:
         try:
             return [_numbered(found, word) for word in words]
         except RemoteKernelsError as error:
+            error.clean(printable)
             click.echo(in_words(error), err=True)
 
 

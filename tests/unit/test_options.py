@@ -97,7 +97,8 @@ def test_connection_file_is_named_by_one_element_only(options: KernelOptions) ->
 
 def test_a_new_field_reaches_the_launcher_with_no_other_edit() -> None:
     named = {name for name, option in DECLARED.items() if option.launcher_flag}
-    assert named | {"language"} == set(DECLARED)
+    # The one is for front ends; the others' values are to be in no command line.
+    assert named | {"language", "env"} == set(DECLARED)
 
 
 @pytest.mark.parametrize("field", ["name", "workdir", "precmd", "launch_args", "kernel_cmd"])
