@@ -43,6 +43,14 @@ HELD = {
     ],
     "The values of `--env`": ["sshd/test_environments.py::test_an_environment_is_activated"],
     "What a host tells": ["unit/test_discovery.py::test_a_host_that_lies"],
+    "With `--keep` a kernel": ["sshd/test_keep.py::test_the_way_back"],
+    "`remote-kernels attach` listens": [
+        "sshd/test_attach.py::test_the_newest_kernel_and_two_front_ends",
+        "sshd/test_attach.py::test_an_encrypted_kernel",
+    ],
+    "`attach` writes a connection file": [
+        "sshd/test_attach.py::test_the_newest_kernel_and_two_front_ends",
+    ],
     "What you answer": ["sshd/test_trust.py::test_an_answer_is_stored_nowhere"],
     "Nothing gets into the history": ["sshd/test_trust.py::test_no_history"],
     "No file is written through a link": [
