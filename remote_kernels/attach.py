@@ -47,6 +47,7 @@ class Attachment(Visit):
         selector: str,
         front_end: FrontEnd,
         told: Callable[[Visited, Path], None],
+        hop: bytes,
     ) -> None:
         """Prepare; see :class:`Visit`.
 
@@ -56,9 +57,10 @@ class Attachment(Visit):
             selector: of the kernel over there.
             front_end: that is to be started.
             told: is called when front ends can connect.
+            hop: leads on from the host to the kernel's node.
         """
         visit = VisitOrder(selector, spool_of(life.options))
-        super().__init__(life, place, visit, self._on_met)
+        super().__init__(life, place, visit, self._on_met, hop)
         self.file = life.connection.path
         self.status = 0
         self._front_end, self._told = front_end, told
@@ -134,6 +136,7 @@ def attach(
     selector: str,
     front_end: FrontEnd,
     told: Callable[[Visited, Path], None],
+    hop: bytes = b"",
 ) -> int:
     """Visit a kernel, until the person or the kernel ends that.
 
@@ -142,6 +145,7 @@ def attach(
         selector: of the kernel there; empty for the newest.
         front_end: that is to be started.
         told: is called when front ends can connect.
+        hop: leads on from the host to the kernel's node; empty where it is on the host itself.
 
     Returns:
         0, or the exit code of the front end.
@@ -158,7 +162,7 @@ def attach(
         stack.callback(log.close)
         log.write(f"kernel: {identity(options)}")
         life.log_into(log.write, log.clean, log.path)
-        visit = Attachment(life, place, selector, front_end, told)
+        visit = Attachment(life, place, selector, front_end, told, hop)
         visit.begin(log_in(life, place.path), stack)
         visit.carry_until_the_end(wakeups)
         if life.far_status == 0 or life.terminated_by:

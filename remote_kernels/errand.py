@@ -53,6 +53,7 @@ class Errand:
         log: Callable[[str], None],
         *,
         alone: bool = False,
+        hop: bytes = b"",
         **how: Any,
     ) -> None:
         """Prepare.
@@ -63,9 +64,10 @@ class Errand:
             log: takes ASKING, and ASKED when that has come to an end; see
                 :mod:`~remote_kernels.questions`.
             alone: over a connection of its own.
+            hop: is sent first, and lets what follows go on from the host to a node.
             how: see :func:`~remote_kernels.way_in.write_config`.
         """
-        self._how = how
+        self._how, self._hop = how, hop
         self._way, self._modules, self._log, self._alone = way, modules, log, alone
         self._mark = f"@rk-{os.urandom(8).hex()}"
         self._said: list[str] = []
@@ -144,7 +146,7 @@ class Errand:
         call = f"answer({self._mark!a}, FUNCTIONS, {stays_for})"
         self._session = PipeSession(command, self._questions)
         try:
-            for part in start_of_program(self._modules, call, self._mark):
+            for part in (self._hop, *start_of_program(self._modules, call, self._mark)):
                 self._session.send(part)
             kind, found = self._frame(LOGIN_PATIENCE)
             if kind != TELL:

@@ -47,8 +47,8 @@ _RECEIVER_ENDS_TOO = 0.3
 # Whether the sshd of a closed session lives on shows in less.
 _SSHD_ENDS_TOO = 1.0
 
-# From one host of a cluster to another, where nobody can be asked.
-_HOP = (
+#: From one host of a cluster to another, where nobody can be asked.
+HOP = (
     "ssh",
     "-T",
     "-oBatchMode=yes",
@@ -596,7 +596,7 @@ def attach(host: str, path: str, mark: str, command: str) -> None:
     """
     if os.uname().nodename != host:
         os.write(1, f"\n{mark} ELSEWHERE {host}\n".encode())
-        os.execvp("ssh", [*_HOP, "--", host, command])
+        os.execvp("ssh", [*HOP, "--", host, command])
     keeper = socket.socket(socket.AF_UNIX)
     try:
         keeper.connect(path)

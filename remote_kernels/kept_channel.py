@@ -157,19 +157,21 @@ class KeptChannel:
         carrier: the session through which the line goes.
     """
 
-    def __init__(self, life: Life, place: PrivateDirectory, order: Order) -> None:
+    def __init__(self, life: Life, place: PrivateDirectory, order: Order, hop: bytes = b"") -> None:
         """Prepare.
 
         Args:
             life: of the kernel.
             place: for ssh's configuration and sockets.
             order: for the keeper.
+            hop: is sent first, and lets what follows go on from the host to a node.
         """
         self.life = life
         self.loop = Loop()
         self.channel = Channel(order.token, order.on_terminal)
         self.on_message: Callable[[str], None] = life.log
         self._place = place
+        self._hop = hop
         self._sent = start_of_keeper(order)
         self._messages = self.channel.open(MESSAGES, MESSAGES_RANK)
         take_lines(self._messages, self._on_message)
@@ -242,7 +244,7 @@ class KeptChannel:
     def _use(self, session: PipeSession, shared: SharedLogin | None) -> None:
         """Ask a session for the keeper, and wait for what it says."""
         self._shared = shared
-        session.send(b"".join(self._sent))
+        session.send(self._hop + b"".join(self._sent))
         self._login = self._login_through(session)
 
     def _login_through(self, session: PipeSession) -> Login:

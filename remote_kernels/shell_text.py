@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 #: What the receiver says when it waits for a program.
 READY = "@rk-ready"
@@ -70,6 +71,18 @@ def as_line(program: str) -> bytes:
 def as_word(text: str) -> str:
     """A text of several lines as a word of sh that stands in one."""
     return f'"$(printf %b {shlex.quote(_in_one_line(text))})"'
+
+
+def through(argv: Sequence[str]) -> bytes:
+    """A line that lets all that is sent behind it go on to where a command leads.
+
+    Args:
+        argv: of the command, which the login shell makes known; what is at its other end waits for
+            a line, as :data:`BOOTSTRAP` does.
+    """
+    # An interactive bash closes what others have opened, so that it gets our own standard input.
+    there = f"exec {shlex.join(argv)}"
+    return as_line(f"set --\n{LOGIN_SHELL}\nexec \"$@\" -c {shlex.quote(there)}")
 
 
 def _in_one_line(program: str) -> str:

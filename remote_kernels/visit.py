@@ -65,6 +65,7 @@ class Visit(KeptLife):
         place: PrivateDirectory,
         held: VisitOrder | KeptOrder,
         met: Callable[[Visited], dict[str, Any]],
+        hop: bytes = b"",
     ) -> None:
         """Prepare; see :class:`KeptLife`.
 
@@ -73,10 +74,11 @@ class Visit(KeptLife):
             place: for ssh's configuration and sockets.
             held: which kernel is wanted.
             met: takes the kernel that was found; gives the connection file that front ends have.
+            hop: see :class:`~remote_kernels.kept_channel.KeptChannel`.
         """
         self.life = life
         order = order_for(life, held, os.urandom(TOKEN_SIZE))
-        self.channel = KeptChannel(life, place, order)
+        self.channel = KeptChannel(life, place, order, hop)
         self.kernel = KeptKernel(
             *(life, self.channel.loop, self.channel.channel),
             tell=self.channel.tell,

@@ -22,9 +22,11 @@ from remote_kernels.errors import OptionsError, RemoteKernelsError
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import OwnJob, Scheduler
 from remote_kernels.interfaces.ssh import Ssh
+from remote_kernels.keeper import HOP
 from remote_kernels.options import KernelOptions, from_argv
 from remote_kernels.processes import processes
 from remote_kernels.running import chosen
+from remote_kernels.shell_text import BOOTSTRAP, through
 from remote_kernels.way import Way
 
 #: Of ours, that look around over there.
@@ -130,7 +132,8 @@ class Host:
         schedulers: Iterable[type[Scheduler]],
         log: Callable[[str], None],
         *,
-        in_a_row: bool,
+        in_a_row: bool = False,
+        hop: bytes = b"",
     ) -> None:
         """Prepare.
 
@@ -139,10 +142,11 @@ class Host:
             schedulers: that are asked for jobs there.
             log: takes when somebody is asked for what the login needs.
             in_a_row: it is one of several, and none is to be waited for long.
+            hop: leads on from it to a node.
         """
         self.name = "" if way is None else str(way.host)
         how: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT} if in_a_row else {}
-        self._errand = Errand(way, MODULES, log, **how)
+        self._errand = Errand(way, MODULES, log, hop=hop, **how)
         self._is_open = False
         self._schedulers = list(schedulers)
 
@@ -179,17 +183,19 @@ class Host:
         waits = facts.get("state") == "waiting"
         return Kernel(self.name, node or ("" if waits else self._errand.node), facts)
 
+    def jobs(self) -> Iterator[tuple[type[Scheduler], OwnJob]]:
+        """All jobs of the user that the schedulers there list."""
+        for scheduler in self._schedulers:
+            if scheduler.own_jobs:
+                text = str(self.ask("run", scheduler.own_jobs))
+                yield from ((scheduler, job) for job in scheduler.read_own_jobs(text))
+
     def _tell_jobs(self, kernels: Sequence[Kernel]) -> None:
         """Note what the schedulers say of the jobs of kernels."""
-        jobs = {job.name: job for job in self._jobs()}
+        jobs = {job.name: job for _, job in self.jobs()}
         for kernel in kernels:
             if job := jobs.get(str(kernel.facts.get("job_name"))):
                 kernel.facts.update(job=job.id, time_left=job.left)
-
-    def _jobs(self) -> Iterator[OwnJob]:
-        for scheduler in self._schedulers:
-            if scheduler.own_jobs:
-                yield from scheduler.read_own_jobs(str(self.ask("run", scheduler.own_jobs)))
 
     def leftovers(self) -> Leftovers:
         """What dead kernels have left there."""
@@ -198,9 +204,7 @@ class Host:
         held = {str(kernel.facts.get("job_name")) for kernel in self.look().kernels}
         found = [
             (scheduler, job)
-            for scheduler in self._schedulers
-            if scheduler.own_jobs
-            for job in scheduler.read_own_jobs(str(self.ask("run", scheduler.own_jobs)))
+            for scheduler, job in self.jobs()
             if _OUR_NAME.fullmatch(job.name) and job.name not in held
         ]
         return Leftovers(paths, found)
@@ -359,6 +363,66 @@ def way_to(text: str, **given: Any) -> Way:
         lines = "\n".join(way.login_line() for way in known)
         raise RemoteKernelsError(f"kernels go to {text} by {len(known)} ways", advice=lines)
     return known[0]
+
+
+class Place(NamedTuple):
+    """Where a kernel is, for who wants to attach to it.
+
+    Attributes:
+        selector: of the kernel there.
+        hop: leads on from the host to its node; empty where it is on the host itself.
+    """
+
+    selector: str
+    hop: bytes = b""
+
+
+def place_of(
+    way: Way, schedulers: Iterable[type[Scheduler]], selector: str, log: Callable[[str], None]
+) -> Place:
+    """Where the kernel is that a person means: on a host, or in a job that was asked for there.
+
+    Args:
+        way: to the host.
+        schedulers: that are asked for jobs there.
+        selector: of the kernel; empty for the newest.
+        log: takes when somebody is asked for what the login needs.
+
+    Raises:
+        RemoteKernelsError: the host, or its scheduler, cannot be asked.
+    """
+    with Host(way, schedulers, log) as host:
+        found = host.look()
+        if found.error is not None:
+            raise found.error
+        try:
+            facts = chosen([kernel.facts for kernel in found.kernels], selector)
+        except CannotAnswer:
+            jobs = list(host.jobs())
+        else:
+            if not facts.get("job"):
+                return Place(selector)
+            kernel = next(kernel for kernel in found.kernels if kernel.facts is facts)
+            scheduler = interface_named(str(facts["interface"]))
+            assert issubclass(scheduler, Scheduler)
+            return Place(kernel.id, _hop(scheduler, str(facts["job"]), kernel.node))
+    for scheduler, job in jobs:
+        hop = _hop(scheduler, job.id, "")
+        if hop:
+            with Host(way, (), log, hop=hop) as node:
+                kernels = [kernel.facts for kernel in node.look().kernels]
+            with suppress(CannotAnswer):
+                return Place(str(chosen(kernels, selector)["file"]), hop)
+    # That there is none, the visit says.
+    return Place(selector)
+
+
+def _hop(scheduler: type[Scheduler], job: str, node: str) -> bytes:
+    """What leads from a login host into a job; empty where nothing does."""
+    argv = scheduler.step_command(job, node)
+    if argv:
+        return through(["env", *scheduler.settings(), *argv])
+    return through([*HOP, "--", node, BOOTSTRAP]) if node else b""
 
 
 def with_launchers(found: Sequence[Found]) -> list[Found]:

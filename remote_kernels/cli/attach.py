@@ -18,7 +18,7 @@ from remote_kernels.kernel_log import printable
 from remote_kernels.options import KernelOptions
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.visit import Visited
-from remote_kernels.whereabouts import way_to
+from remote_kernels.whereabouts import Place, place_of, way_to, ways
 
 _GROUP = "Which front end is started"
 _OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args", "lease", "no_share", "verbose")
@@ -72,10 +72,14 @@ def attach(ctx: click.Context, /, host: str, selector: str, **values: Any) -> No
             **given,
         }
     )
+    schedulers = ways(everywhere=True).get(way, ())
     place = PrivateDirectory()
     starts = _Starts(chosen[0] if chosen else "", str(values["run"] or ""), place.path)
     try:
-        ctx.exit(visit(options, selector, starts.argv, starts.tell))
+        there = Place(selector)
+        if schedulers:
+            there = place_of(way, schedulers, selector, lambda text: None)
+        ctx.exit(visit(options, there.selector, starts.argv, starts.tell, there.hop))
     except RemoteKernelsError as error:
         click.echo(error.block(), err=True)
         ctx.exit(error.exit_code)

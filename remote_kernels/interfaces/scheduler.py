@@ -189,7 +189,7 @@ class Scheduler(Interface):
 
         Args:
             job: its id.
-            node: on which its first process runs.
+            node: on which its first process runs; empty for any of its nodes.
         """
         return []
 

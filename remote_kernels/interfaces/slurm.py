@@ -107,7 +107,8 @@ class Slurm(Scheduler):
     @classmethod
     def step_command(cls, job: str, node: str) -> list[str]:
         """Argv of an srun that joins the job; see :meth:`Scheduler.step_command`."""
-        where = [f"--jobid={job}", f"--nodelist={node.partition('.')[0]}", "-N1", "-n1"]
+        nodes = [f"--nodelist={node.partition('.')[0]}"] if node else []
+        where = [f"--jobid={job}", *nodes, "-N1", "-n1"]
         return ["srun", "-u", *where, "/bin/sh", "-c", WAITS]
 
     @classmethod
