@@ -1,0 +1,52 @@
+"""Every program that is sent to the far side, under every Python that it may find there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from remote_kernels import discovery, keeper_text, whereabouts
+from remote_kernels.keeper_text import start_of_program
+from remote_kernels.shell_text import BOOTSTRAP
+from unit.test_keeper import PYTHONS
+
+PROGRAMS = {
+    **keeper_text._MODULES_OF,
+    "discovery": discovery.MODULES,
+    "whereabouts": whereabouts.MODULES,
+}
+
+
+def said(python: str, modules: tuple[str, ...], call: str, home: Path) -> str:
+    """What a program says that ends with these lines."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", BOOTSTRAP],
+        input=b"".join(start_of_program(modules, call, "@mark")),
+        env={"PATH": f"{python}:/usr/bin:/bin", "HOME": str(home)},
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.stderr == b""
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize("python", ["/usr/bin", *map(str, PYTHONS)], ids=os.path.basename)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_it_can_be_run(program: str, python: str, tmp_path: Path) -> None:
+    assert said(python, tuple(PROGRAMS[program]), "print('fine')", tmp_path) == "fine\n"
+
+
+@pytest.mark.parametrize("python", ["/usr/bin", *map(str, PYTHONS)], ids=os.path.basename)
+def test_kernels_are_looked_for(python: str, tmp_path: Path) -> None:
+    runtime = tmp_path / ".local/share/jupyter/runtime"
+    runtime.mkdir(parents=True)
+    ports = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+    numbers = ", ".join(f'"{port}": {number}' for number, port in enumerate(ports, 1))
+    file = runtime / "kernel-1.json"
+    file.write_text(f'{{"transport": "ipc", "ip": "{tmp_path}/k", {numbers}}}')
+    call = "print([(x['file'], x['stale']) for x in next(kernels()) if not x['ours']])"
+    found = said(python, tuple(whereabouts.MODULES), call, tmp_path)
+    assert f"({str(file)!r}, True)" in found
