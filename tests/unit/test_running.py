@@ -1,0 +1,161 @@
+"""The look over there for kernels that run: which is meant, which are dead, what they have left."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bed.waiting import wait_until
+from remote_kernels import running
+from remote_kernels.answers import CannotAnswer
+
+PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one runtime directory, and no keepers but those of the test."""
+    directory = tmp_path / "runtime"
+    directory.mkdir()
+    monkeypatch.setattr(running, "_runtime_directories", lambda: [str(directory)])
+    (tmp_path / "places").mkdir()
+    monkeypatch.setattr(running, "_PLACES", (str(tmp_path / "places"),))
+    return directory
+
+
+def write(path: Path, **info: Any) -> Path:
+    """A connection file of a kernel on unix sockets beside it."""
+    numbers = {port: number for number, port in enumerate(PORTS, 1)}
+    path.write_text(
+        json.dumps({"transport": "ipc", "ip": str(path.with_suffix("")), **numbers, **info})
+    )
+    return path
+
+
+def found(directory: Path) -> dict[str, dict[str, Any]]:
+    """The kernels of others below a directory, by the names of their files."""
+    kernels = next(running.kernels())
+    return {
+        Path(kernel["file"]).name: kernel
+        for kernel in kernels
+        if kernel["file"].startswith(str(directory))
+    }
+
+
+@pytest.fixture
+def process(runtime: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that was given a connection file."""
+    file = write(runtime / "kernel-given.json", kernel_name="mine")
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-f", str(file)])
+    yield child
+    child.kill()
+    child.wait()
+
+
+def test_a_process_with_a_file(runtime: Path, process: subprocess.Popen[bytes]) -> None:
+    (kernel,) = found(runtime).values()
+    assert (kernel["pid"], kernel["id"], kernel["name"]) == (process.pid, "given", "mine")
+    assert not kernel["stale"]
+    assert kernel["memory"] > 1000
+    assert abs(kernel["since"] - time.time()) < 30
+
+
+def test_one_that_listens_though_nobody_was_told_its_file(runtime: Path) -> None:
+    file = write(runtime / "kernel-listens.json")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{file.with_suffix('')}-5")
+        listener.listen()
+        assert found(runtime)[file.name]["pid"] == os.getpid()
+
+
+def test_who_only_uses_a_kernel_is_none(runtime: Path) -> None:
+    file = write(runtime / "kernel-used.json")
+    for words in (["--existing", str(file)], ["-m", "remote_kernels", "--host=x", str(file)]):
+        first = words if words[0] == "-m" else ["-c", "import time; time.sleep(60)", *words]
+        with subprocess.Popen(
+            [sys.executable, *first], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as child:
+            assert found(runtime)[file.name]["stale"]
+            child.kill()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "5", '{"shell_port": 1}', '{"shell_port": "x"}', "\0"]
+)
+def test_other_files_are_left_alone(runtime: Path, text: str) -> None:
+    (runtime / "jpserver-1.json").write_text(text)
+    assert found(runtime) == {}
+
+
+def kernel(number: int, **facts: Any) -> dict[str, Any]:
+    known = {"id": f"{number}a2b3c4d", "pid": 100 + number, "name": f"k{number}", "stale": False}
+    return {**known, "since": float(number), "file": f"/run/kernel-{number}.json", **facts}
+
+
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [
+        *(("", 3), ("latest", 3), ("1a2b3c4d", 1), ("2a", 2), ("101", 1), ("k2", 2)),
+        *(("/run/kernel-1.json", 1), ("kernel-2.json", 2), ("kernel-2", 2)),
+    ],
+)
+def test_which_is_meant(word: str, number: int) -> None:
+    kernels = [kernel(1), kernel(3), kernel(2), kernel(9, stale=True)]
+    assert running.chosen(kernels, word)["pid"] == 100 + number
+
+
+@pytest.mark.parametrize("word", ["k", "9a2b3c4d", "", "x"])
+def test_none_or_several_are_meant(word: str) -> None:
+    kernels = [kernel(1, name="k"), kernel(2, name="k"), kernel(9, stale=True)]
+    if not word:
+        kernels = kernels[2:]
+    with pytest.raises(CannotAnswer, match=r"kernels: 1a2b3c4d, 2a2b3c4d|no kernel"):
+        running.chosen(kernels, word)
+
+
+def test_what_dead_kernels_have_left(runtime: Path, tmp_path: Path) -> None:
+    file = write(runtime / "kernel-dead.json")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(f"{file.with_suffix('')}-1")
+    directory = tmp_path / "places/rk-1-ab"
+    directory.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as keeper:
+        keeper.bind(str(directory / "keeper"))
+    copy = tmp_path / "rik_kernel-1.json"
+    copy.touch()
+    (directory / "file").symlink_to(copy)
+    left = next(running.leftovers())
+    assert left["files"] == [str(copy), str(file)]
+    assert left["sockets"] == [f"{file.with_suffix('')}-1"]
+    assert left["directories"] == [str(directory)]
+    # Nothing but what was shown, and nothing that lives by now.
+    assert next(running.clean(["/etc/passwd", str(tmp_path)])) == []
+    paths = [path for kind in left.values() for path in kind]
+    assert sorted(next(running.clean(paths))) == sorted(paths)
+    assert not any(Path(path).exists() for path in paths)
+
+
+def test_files_of_other_machines_are_left(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(runtime / "kernel-elsewhere.json")
+    monkeypatch.setattr(running, "_is_elsewhere", lambda path: True)
+    assert next(running.leftovers())["files"] == []
+
+
+def test_a_process_is_stopped(process: subprocess.Popen[bytes], runtime: Path) -> None:
+    (kernel,) = found(runtime).values()
+    with pytest.raises(CannotAnswer, match="not there"):
+        next(running.send_signal(process.pid, kernel["began"] - 60, "STOP"))
+    assert process.poll() is None
+    wait_until(lambda: running.lives(process.pid), 5, "its start")
+    list(running.send_signal(process.pid, kernel["began"], "INT"))
+    wait_until(lambda: process.poll() is not None, 10, "its end")
+    assert not running.lives(process.pid)
