@@ -349,6 +349,7 @@ class Keeper:
     def _use_line(self, descriptors: "tuple[int, int]", sshd: int) -> Line:
         self._end_line()
         self._end_session()
+        self.on_line()
         if self._lease is not None:
             self._lease.cancel()
         self._line_files, self._sshd = descriptors, sshd
@@ -416,6 +417,7 @@ class Keeper:
         elif word in ("STAY", "AWAY"):
             # Somebody who has come another way is there, or has gone.
             self.visited_at = time.time() if word == "STAY" else 0.0
+            self.on_parted()
             if self._lease is not None:
                 self._await_launcher(closed=False)
         else:
@@ -436,7 +438,14 @@ class Keeper:
             os.close(guard)
         self._end_line()
         self._end_session()
+        self.on_parted()
         self._await_launcher(closed=False)
+
+    def on_line(self) -> None:
+        """A launcher is there, for the first time or again."""
+
+    def on_parted(self) -> None:
+        """The launcher does not come back; another may, by another way."""
 
     def _end_line(self) -> None:
         if self._line is None:
@@ -548,7 +557,9 @@ class Keeper:
         if self._lease is not None:
             self._lease.cancel()
         lease = self._lease_seconds
-        if closed and not (self._order.keeps and self.is_up):
+        if closed and self._order.keeps and self.is_up:
+            self.on_parted()
+        elif closed:
             lease = CLOSED_LEASE if lease is None else min(lease, CLOSED_LEASE)
         if lease is not None:
             self._lease = self.loop.after(lease, self.finish)

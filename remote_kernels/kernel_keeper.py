@@ -468,6 +468,19 @@ class KernelKeeper(SocketKeeper):
         for parts in messages:
             self._missed.note(parts)
 
+    def on_line(self) -> None:
+        """See :class:`Keeper`; what a launcher has missed that comes back, its streams hold."""
+        self._stop_listening()
+        self._missed = Missed()
+
+    def on_parted(self) -> None:
+        """See :class:`Keeper`; what goes on for nobody must not fill the disk."""
+        for connection in list(self.connections.values()):
+            if isinstance(connection, Connection):
+                connection.close()
+        if not self.is_alone:
+            self._stop_listening()
+
     def _stop_listening(self) -> None:
         if self._publisher is not None:
             self.loop.watch(self._publisher.fileno())

@@ -410,10 +410,16 @@ def wish(keeper: str, word: str) -> "Iterator[bool]":
     Raises:
         CannotAnswer: it cannot do that now.
     """
+    before = _kept(keeper) if word == "RESTART" else None
     if _asked(keeper, word) != "yes":
         raise CannotAnswer("its keeper cannot do that now")
     deadline = time.monotonic() + _END_PATIENCE
     while word == "STOP" and os.path.exists(keeper) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    while before is not None and time.monotonic() < deadline:
+        now = _kept(keeper)
+        if now is None or now["since"] != before["since"]:
+            break
         time.sleep(0.05)
     yield True
 

@@ -82,7 +82,7 @@ def through(argv: Sequence[str]) -> bytes:
     """
     # An interactive bash closes what others have opened, so that it gets our own standard input.
     there = f"exec {shlex.join(argv)}"
-    return as_line(f"set --\n{LOGIN_SHELL}\nexec \"$@\" -c {shlex.quote(there)}")
+    return as_line(f'set --\n{LOGIN_SHELL}\nexec "$@" -c {shlex.quote(there)}')
 
 
 def _in_one_line(program: str) -> str:

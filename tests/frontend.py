@@ -175,6 +175,10 @@ class Kernel:
         """Restart it as Jupyter does, and wait until it answers."""
         self.manager.restart_kernel(**how)
         self.find_launcher()
+        self.wait_for_new_start()
+
+    def wait_for_new_start(self) -> None:
+        """Wait until a kernel answers that was started anew behind the same sockets."""
         # The last words of the old kernel would be taken for those of the new one, and so for a
         # sign that its outputs arrive.
         with contextlib.suppress(queue.Empty):

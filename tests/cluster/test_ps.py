@@ -51,7 +51,7 @@ def test_a_kernel_in_a_job(queue: Queue, tmp_path: Path) -> None:
 
         kernel.run("here = 1")
         assert remote_kernels("restart", found["id"]).startswith("Restarted ")
-        kernel.wait_for_ready()
+        kernel.wait_for_new_start()
         assert kernel.value("'here' in globals()") is False
         assert [x.id for x in queue.jobs()] == [job.id]
 

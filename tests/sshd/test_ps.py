@@ -102,7 +102,7 @@ def test_a_kernel_is_started_anew(kernel: Kernel) -> None:
     kernel.run("here = 1")
     before = kernel.value("__import__('os').getpid()")
     assert remote_kernels("restart", only()["id"]).startswith("Restarted ")
-    kernel.wait_for_ready()
+    kernel.wait_for_new_start()
     assert kernel.value("'here' in globals()") is False
     assert kernel.value("__import__('os').getpid()") != before
     assert kernel.launcher.poll() is None
