@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import time
 
 from remote_kernels.answers import CannotAnswer
@@ -166,35 +167,37 @@ def _files_of(words: "Sequence[str]") -> "Iterator[str]":
             yield file
 
 
-class _Others:
-    """Kernels by their connection files.
+class _Given:
+    """A process that was given a connection file.
 
     Attributes:
-        by_file: of each file, the process that was given it last: the kernel, behind its shells.
+        path: of the file, as it is seen from here.
+        root: what is put in front of the paths that the process knows; empty if nothing is.
+        process: the process.
+        words: of its command line.
     """
+
+    def __init__(self, path: str, root: str, process: Process, words: "list[str]") -> None:
+        self.path = path
+        self.root = root
+        self.process = process
+        self.words = words
+
+
+class _Others:
+    """Kernels by their connection files."""
 
     def __init__(self) -> None:
         self.all = {process.pid: process for process in processes()}
-        self.by_file: dict[str, tuple[Process, list[str]]] = {}
+        # Of each file the process that was given it last: the kernel, behind its shells.
+        self._given: dict[tuple[int, int], _Given] = {}
         for process in sorted(self.all.values(), key=lambda process: process.began):
             words = _words(process.pid)
             for file in _files_of(words):
-                path = self._seen_from_here(process.pid, file)
-                if path:
-                    self.by_file[path] = (process, words)
-
-    @staticmethod
-    def _seen_from_here(pid: int, file: str) -> str:
-        """A file as a process sees it, which may have another root; empty if there is none."""
-        try:
-            root = os.readlink(f"/proc/{pid}/root")
-            path = os.path.join(os.readlink(f"/proc/{pid}/cwd"), file)
-            same = os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
-        except OSError:
-            return ""
-        if not same or root != "/":
-            path = f"/proc/{pid}/root{path}"
-        return os.path.normpath(path) if os.path.isfile(path) else ""
+                path, root = _seen_from_here(process.pid, file)
+                identity = _identity(path)
+                if identity is not None:
+                    self._given[identity] = _Given(path, root, process, words)
 
     def kernels(self, ours: "set[str]") -> "Iterator[Facts]":
         """All of them, but for some files.
@@ -208,28 +211,31 @@ class _Others:
             for name in _names(directory)
             if name.endswith(".json")
         ]
-        real = set(map(os.path.realpath, ours))
-        for path in dict.fromkeys([*self.by_file, *in_runtime]):
-            if os.path.realpath(path) in real:
+        seen = set(map(_identity, ours)) | {None}
+        for path in [*in_runtime, *(given.path for given in self._given.values())]:
+            identity = _identity(path)
+            if identity in seen:
                 continue
-            real.add(os.path.realpath(path))
+            seen.add(identity)
             info = connection_info(path)
             if info is not None:
                 yield self._kernel(path, info)
 
-    def _process(self, path: str, info: "Facts") -> "tuple[Process | None, list[str]]":
-        """The process of a kernel, and its command line."""
-        if path in self.by_file:
-            return self.by_file[path]
+    def _process(self, path: str, info: "Facts") -> "_Given | None":
+        """The process of a kernel."""
+        identity = _identity(path)
+        if identity is not None and identity in self._given:
+            return self._given[identity]
         # Not all are told their file; one that is there has an open socket.
         inode = _listening_inode(info)
         for process in self.all.values() if inode else ():
             if inode in _open_files(process.pid):
-                return process, _words(process.pid)
-        return None, []
+                return _Given(path, "", process, _words(process.pid))
+        return None
 
     def _kernel(self, path: str, info: "Facts") -> "Facts":
-        process, words = self._process(path, info)
+        given = self._process(path, info)
+        process = given.process if given is not None else None
         tree = list(self._below(process.pid)) if process is not None else []
         name = os.path.basename(path)[: -len(".json")]
         found = _UUID.search(name)
@@ -248,7 +254,8 @@ class _Others:
             "began": process.began if process is not None else 0.0,
             "since": process.began if process is not None else written,
             "written": written,
-            "command": " ".join(words)[:300],
+            "root": given.root if given is not None else "",
+            "command": " ".join(given.words)[:300] if given is not None else "",
             "memory": sum(x.memory for x in tree) if process is not None else None,
             "cpu": round(sum(x.cpu for x in tree), 2) if process is not None else None,
             "stale": process is None and not _answers(info),
@@ -259,6 +266,27 @@ class _Others:
         for other in list(self.all.values()):
             if other.parent == pid and other.pid != pid:
                 yield from self._below(other.pid)
+
+
+def _seen_from_here(pid: int, file: str) -> "tuple[str, str]":
+    """A file of a process, which may have another root, and what leads to that."""
+    try:
+        root = os.readlink(f"/proc/{pid}/root")
+        path = os.path.normpath(os.path.join(os.readlink(f"/proc/{pid}/cwd"), file))
+        same = os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+    except OSError:
+        return "", ""
+    prefix = "" if same and root == "/" else f"/proc/{pid}/root"
+    return f"{prefix}{path}", prefix
+
+
+def _identity(path: str) -> "tuple[int, int] | None":
+    """What a file is known by, whatever path leads to it; None if there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
 def _listening_inode(info: "Facts") -> str:

@@ -69,7 +69,7 @@ class VisitKeeper(SocketKeeper):
         if self._returns:
             self._stay()
             self._tell_missed()
-        self.carry_to(_addresses(info, self._kernel["file"]))
+        self.carry_to(_addresses(info, self._kernel.get("root") or ""))
         self.loop.after(_LOOK_EVERY, self._look_after_it)
 
     def _stay(self) -> None:
@@ -168,17 +168,15 @@ class VisitKeeper(SocketKeeper):
         return heartbeat is not None
 
 
-def _addresses(info: "running.Facts", file: str) -> "list[Address]":
+def _addresses(info: "running.Facts", root: str) -> "list[Address]":
     """Where the sockets of a kernel listen.
 
     Args:
         info: its connection file.
-        file: path of that; below /proc it is of a process that sees other files than we do.
+        root: what is put in front of paths that its process knows.
     """
     ip = str(info.get("ip") or "127.0.0.1")
     if info.get("transport") == "ipc":
-        parts = file.split("/")
-        root = "/".join(parts[:4]) if parts[1:2] == ["proc"] and parts[3:4] == ["root"] else ""
         return [f"{root}{ip}-{info[port]}" for port in SOCKETS]
     near = "127.0.0.1" if ip in ("*", "0.0.0.0") else ip
     return [(near, info[port]) for port in SOCKETS]

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,18 @@ PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 
 
 @contextmanager
-def by_hand(bed: Bed, name: str = "kernel-hand.json", **info: Any) -> Iterator[str]:
-    """A kernel that ada has started on her own, with a file of her own; its path."""
+def by_hand(
+    bed: Bed, name: str = "kernel-hand.json", flag: str = "-f ", inside: str = "", **info: Any
+) -> Iterator[str]:
+    """A kernel that ada has started on her own, with a file of her own; its path.
+
+    Args:
+        bed: with the machine.
+        name: of the file.
+        flag: in front of it on the kernel's command line.
+        inside: the command line of what the kernel is started in, and ended with.
+        info: what else the file holds.
+    """
     file = f"{HOME}/.local/share/jupyter/runtime/{name}"
     ports = {port: 21000 + number for number, port in enumerate(PORTS)}
     whole = {
@@ -34,8 +44,8 @@ def by_hand(bed: Bed, name: str = "kernel-hand.json", **info: Any) -> Iterator[s
     }
     bed.far.write(file, json.dumps(whole), user="ada")
     bed.far.run(["chmod", "700", str(Path(file).parent)], user="ada")
-    command = f"{bed.far_python} -m ipykernel_launcher -f {file}"
-    text = f"nohup {command} >/dev/null 2>&1 </dev/null & echo $!"
+    command = f"{bed.far_python} -m ipykernel_launcher {flag}{file}"
+    text = f"nohup {inside} {command} >/dev/null 2>&1 </dev/null & echo $!"
     pid = bed.far.run(["sh", "-c", text], user="ada").stdout.strip()
 
     def runs() -> bool:
@@ -128,6 +138,37 @@ def test_unix_sockets(bed: Bed) -> None:
     place = {"transport": "ipc", "ip": f"{HOME}/.local/share/jupyter/runtime/hand-ipc"}
     with by_hand(bed, **place), Attached("hand") as attached, client_of(attached.file) as client:
         assert printed(client, "print(6 * 7)") == "42\n"
+
+
+def test_a_kernel_of_vs_code(bed: Bed) -> None:
+    name = "kernel-v3c0ffee0000000000000000000000000000000000.json"
+    with ExitStack() as stack:
+        stack.enter_context(by_hand(bed, name, "--f="))
+        attached = stack.enter_context(Attached("c0ffee"))
+        client = stack.enter_context(client_of(attached.file))
+        assert printed(client, "print(6 * 7)") == "42\n"
+
+
+def test_a_kernel_in_a_container(bed: Bed) -> None:
+    """It has files, processes and users of its own; its sockets are reached through /proc."""
+    inside = (
+        "unshare --user --map-root-user --mount --pid --fork --kill-child --mount-proc "
+        "sh -c 'mount -t tmpfs none /mnt && exec \"$@\"' sh"
+    )
+    place = {"transport": "ipc", "ip": "/mnt/kernel"}
+    with ExitStack() as stack:
+        stack.enter_context(by_hand(bed, inside=inside, **place))
+        attached = stack.enter_context(Attached("hand"))
+        client = stack.enter_context(client_of(attached.file))
+        assert printed(client, "import os; print(os.getpid() < 10)") == "True\n"
+        message = client.execute("import threading\nthreading.Event().wait(60)")
+        wait_until(lambda: "busy" in str(client.get_iopub_msg(timeout=10)), 20, "its work")
+        attached_to = attached.told.split()[3]
+        assert remote_kernels("interrupt", attached_to, "--on", "ada@far")
+        reply = client.get_shell_msg(timeout=20)
+        while reply["parent_header"]["msg_id"] != message:
+            reply = client.get_shell_msg(timeout=20)
+        assert reply["content"]["ename"] == "KeyboardInterrupt"
 
 
 def test_an_encrypted_kernel(bed: Bed) -> None:
