@@ -48,6 +48,8 @@ class Attachment(Visit):
         front_end: FrontEnd,
         told: Callable[[Visited, Path], None],
         hop: bytes,
+        *,
+        at_terminal: bool,
     ) -> None:
         """Prepare; see :class:`Visit`.
 
@@ -58,7 +60,9 @@ class Attachment(Visit):
             front_end: that is to be started.
             told: is called when front ends can connect.
             hop: leads on from the host to the kernel's node.
+            at_terminal: the front end is used in our terminal.
         """
+        self._at_terminal = at_terminal
         visit = VisitOrder(selector, spool_of(life.options))
         super().__init__(life, place, visit, self._on_met, hop)
         self.file = life.connection.path
@@ -115,14 +119,15 @@ class Attachment(Visit):
         self.channel.loop.watch(read, leave)
 
     def interrupt(self) -> None:
-        """Ctrl-C is for the cell that runs, where a front end shares our terminal; else we leave.
+        """Ctrl-C is for the cell that runs, where a front end is used in our terminal.
 
-        A console tells its person that it cannot interrupt a kernel which it has not started.
+        A console tells its person that it cannot interrupt a kernel which it has not started. To
+        others it is the wish that they end, and with them we do. Without one we leave.
         """
-        if self._child is not None:
-            self.kernel.interrupt()
-        else:
+        if self._child is None:
             self.terminate()
+        elif self._at_terminal:
+            self.kernel.interrupt()
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -137,6 +142,8 @@ def attach(
     front_end: FrontEnd,
     told: Callable[[Visited, Path], None],
     hop: bytes = b"",
+    *,
+    at_terminal: bool = False,
 ) -> int:
     """Visit a kernel, until the person or the kernel ends that.
 
@@ -146,6 +153,7 @@ def attach(
         front_end: that is to be started.
         told: is called when front ends can connect.
         hop: leads on from the host to the kernel's node; empty where it is on the host itself.
+        at_terminal: the front end is used in our terminal, so that Ctrl-C there is for the kernel.
 
     Returns:
         0, or the exit code of the front end.
@@ -162,7 +170,7 @@ def attach(
         stack.callback(log.close)
         log.write(f"kernel: {identity(options)}")
         life.log_into(log.write, log.clean, log.path)
-        visit = Attachment(life, place, selector, front_end, told, hop)
+        visit = Attachment(*(life, place, selector, front_end, told, hop), at_terminal=at_terminal)
         visit.begin(log_in(life, place.path), stack)
         visit.carry_until_the_end(wakeups)
         if life.far_status == 0 or life.terminated_by:

@@ -79,7 +79,13 @@ def attach(ctx: click.Context, /, host: str, selector: str, **values: Any) -> No
         there = Place(selector)
         if schedulers:
             there = place_of(way, schedulers, selector, lambda text: None)
-        ctx.exit(visit(options, there.selector, starts.argv, starts.tell, there.hop))
+        at_terminal = chosen in (["console"], ["run"])
+        ctx.exit(
+            visit(
+                *(options, there.selector, starts.argv, starts.tell, there.hop),
+                at_terminal=at_terminal,
+            )
+        )
     except RemoteKernelsError as error:
         click.echo(error.block(), err=True)
         ctx.exit(error.exit_code)

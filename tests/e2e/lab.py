@@ -53,9 +53,7 @@ FOR_A_MOMENT = (
 @contextlib.contextmanager
 def server(log: Path) -> Iterator[str]:
     """Run JupyterLab's server in this test's directories; the address to open."""
-    settings = Path(os.environ["JUPYTER_CONFIG_DIR"], "labconfig/default_setting_overrides.json")
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps(SETTINGS))
+    write_settings()
     token = secrets.token_hex(16)
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -66,15 +64,27 @@ def server(log: Path) -> Iterator[str]:
             stderr=output,
         )
     try:
-        address = re.compile(r"http://127\.0\.0\.1:\d+/lab")
-        (found, *_) = wait_until(lambda: address.findall(log.read_text()), 60, "JupyterLab")
-        yield f"{found}?token={token}"
+        yield f"{address(log)}?token={token}"
         process.terminate()  # in order: it ends the kernels that still run
         process.wait(timeout=30)
     finally:
         process.kill()
         process.wait()
         print(log.read_text())
+
+
+def write_settings() -> None:
+    """Let each JupyterLab of this test ask nobody for news."""
+    settings = Path(os.environ["JUPYTER_CONFIG_DIR"], "labconfig/default_setting_overrides.json")
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(json.dumps(SETTINGS))
+
+
+def address(log: Path) -> str:
+    """Where a server answers, as soon as that stands in what it writes."""
+    pattern = re.compile(r"http://127\.0\.0\.1:\d+/lab")
+    found: list[str] = wait_until(lambda: pattern.findall(log.read_text()), 60, "JupyterLab")
+    return found[0]
 
 
 @contextlib.contextmanager
@@ -138,14 +148,21 @@ class Lab:
         said = f"{display_name} | {status}"
         self.wait_for("#jp-main-statusbar .jp-StatusBar-TextItem", said, timeout)
 
-    def select_kernel(self, display_name: str) -> None:
+    def select_kernel(self, display_name: str, runs: bool = False) -> None:
         """Give the notebook another kernel, from the drop-down list behind the present one's name.
+
+        Args:
+            display_name: of the kernel.
+            runs: it runs already; such kernels stand there with the beginning of an id.
 
         Raises:
             NoSuchElementException: it is not in the list.
         """
         self.click(".jp-Toolbar-kernelName")
-        Select(self.wait_for(".jp-Dialog select")).select_by_visible_text(display_name)
+        choice = Select(self.wait_for(".jp-Dialog select"))
+        names = [option.text for option in choice.options] if runs else []
+        name = next((x for x in names if x.startswith(f"{display_name} (")), display_name)
+        choice.select_by_visible_text(name)
         self.click(".jp-Dialog .jp-mod-accept")
         self.wait_for_kernel(display_name, "Idle")
 
