@@ -395,10 +395,11 @@ def chosen(kernels: "Iterable[Facts]", word: str) -> "Facts":
     """
     living = [kernel for kernel in kernels if not kernel["stale"]]
     if word in ("", "latest"):
-        with_file = [kernel for kernel in living if kernel["file"]]
-        if not with_file:
+        # Of one in a job the file is known a moment later.
+        known = [kernel for kernel in living if kernel["file"] or kernel.get("job")]
+        if not known:
             raise CannotAnswer("no kernel runs there")
-        return max(with_file, key=lambda kernel: kernel["since"])
+        return max(known, key=lambda kernel: kernel["since"])
     name = word if word.endswith(".json") else f"{word}.json"
     for fits in (
         [kernel for kernel in living if word in (kernel["id"], str(kernel["pid"]))],
