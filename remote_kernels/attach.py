@@ -19,7 +19,7 @@ from jupyter_core.paths import jupyter_runtime_dir
 from remote_kernels.connection_file import PORT_NAMES, ConnectionFile
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces.base import spool_of
-from remote_kernels.kernel_log import KernelLog, identity
+from remote_kernels.launcher import open_log
 from remote_kernels.life import Life
 from remote_kernels.options import KernelOptions
 from remote_kernels.private_directory import PrivateDirectory
@@ -37,7 +37,6 @@ class Attachment(Visit):
 
     Attributes:
         file: the connection file for front ends.
-        status: exit code of the front end; 0 if there is none.
     """
 
     def __init__(
@@ -64,14 +63,19 @@ class Attachment(Visit):
         """
         self._at_terminal = at_terminal
         visit = VisitOrder(selector, spool_of(life.options))
-        super().__init__(life, place, visit, self._on_met, hop)
+        super().__init__(life, place, visit, hop)
         self.file = life.connection.path
-        self.status = 0
         self._front_end, self._told = front_end, told
         self._child: subprocess.Popen[bytes] | None = None
         self._is_up = False
 
-    def _on_met(self, visited: Visited) -> dict[str, Any]:
+    @property
+    def status(self) -> int:
+        """Exit code of the front end; 0 if there is none, or if it has not ended."""
+        return (self._child.returncode or 0) if self._child is not None else 0
+
+    def file_for_front_ends(self, visited: Visited) -> dict[str, Any]:
+        """See :class:`Visit`; it is written."""
         # Front ends pass no such keys on (jupyter_client 8.10): what they say is encrypted here.
         hidden = ("curve_publickey", "curve_secretkey")
         info = {name: value for name, value in visited.info.items() if name not in hidden}
@@ -82,14 +86,14 @@ class Attachment(Visit):
         return info
 
     def _write(self, text: str) -> None:
-        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._stack.callback(self.file.unlink, missing_ok=True)
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
 
-    def _on_message(self, line: str) -> None:
-        super()._on_message(line)
+    def on_message(self, line: str) -> None:
+        """See :class:`Visit`."""
+        super().on_message(line)
         if line == "UP" and not self._is_up and self.visited is not None:
             self._is_up = True
             self._told(self.visited, self.file)
@@ -104,21 +108,13 @@ class Attachment(Visit):
         except OSError as error:
             raise RemoteKernelsError(f"{argv[0]} cannot be started: {error.strerror}") from None
         self._stack.callback(_end, child)
-        read, write = os.pipe()
+        leave = self.from_thread(self.terminate)
 
         def wait() -> None:
             child.wait()
-            os.close(write)
+            leave()
 
         threading.Thread(target=wait, daemon=True).start()
-
-        def leave() -> None:
-            self.channel.loop.watch(read)
-            os.close(read)
-            self.status = child.returncode
-            self.terminate()
-
-        self.channel.loop.watch(read, leave)
 
     def interrupt(self) -> None:
         """Ctrl-C is for the cell that runs, where a front end is used in our terminal.
@@ -168,10 +164,7 @@ def attach(
         wakeups = stack.enter_context(Wakeups())
         place = PrivateDirectory()
         stack.callback(place.remove)
-        log = KernelLog(life.connection.kernel_id, (), options.verbose)
-        stack.callback(log.close)
-        log.write(f"kernel: {identity(options)}")
-        life.log_into(log.write, log.clean, log.path)
+        open_log(life, stack)
         visit = Attachment(*(life, place, selector, front_end, told, hop), at_terminal=at_terminal)
         visit.begin(log_in(life, place.path), stack)
         visit.carry_until_the_end(wakeups)
@@ -189,6 +182,7 @@ def _draft() -> ConnectionFile:
     info: dict[str, Any] = {"transport": "tcp", "ip": "127.0.0.1"}
     info.update(zip(PORT_NAMES, ports, strict=True))
     path = Path(jupyter_runtime_dir()) / f"kernel-{kernel_id}.json"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return ConnectionFile(path, info, kernel_id)
 
 

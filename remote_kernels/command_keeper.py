@@ -1,8 +1,9 @@
 """The keeper of a command that needs a terminal: a scheduler's, on the login host.
 
 The command's terminal is the channel's second stream, in both directions. When the keeper ends,
-however that happens, the terminal goes away, and the command has to know what that means. Python
-3.6, the standard library alone; see :mod:`~remote_kernels.keeper`.
+however that happens, the terminal goes away, and the command has to know what that means. Where the
+launcher has left a kernel that is kept, the kernel's keeper tells us on the terminal how it stands.
+Python 3.6, the standard library alone; see :mod:`~remote_kernels.keeper`.
 """
 
 import os
@@ -15,10 +16,12 @@ import tty
 from remote_kernels.carrier import Connection, numbers
 from remote_kernels.channel import MOST_NUMBERS
 from remote_kernels.keeper import BEAT, OUTPUT, Keeper, Order, become, from_hex, reaped
+from remote_kernels.lines import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 #: The rank of the terminal, and of other commands' streams.
 TERMINAL_RANK = 1
@@ -48,7 +51,7 @@ class CommandKeeper(Keeper):
         super().__init__(order, guard, parent)
         assert isinstance(order.held, CommandOrder)
         self._command = order.held.command
-        self._mark = order.mark
+        self._mark, self._keeps = order.mark, order.keeps
         self._stream = self.channel.open(OUTPUT, TERMINAL_RANK)
         self._pid = 0
         self._others: set[int] = set()
@@ -56,6 +59,8 @@ class CommandKeeper(Keeper):
         self._status: int | None = None
         self._pty = -1
         self._has_kernel = self._is_finishing = False
+        self._lines: Lines | None = None  # of the terminal, where no launcher reads it
+        self._kernel: dict[str, Any] = {}
 
     def begin(self) -> None:
         """Start the command."""
@@ -68,6 +73,8 @@ class CommandKeeper(Keeper):
             become(self._command)
         self._connection = Connection(self.loop, self._pty, self._stream, self._on_terminal_end)
         self.loop.after(BEAT, self._beat)
+        if self._keeps:
+            self.add_guard()
 
     def _beat(self) -> None:
         """Let the kernel's keeper know that the job is held, while the launcher says nothing."""
@@ -86,7 +93,7 @@ class CommandKeeper(Keeper):
     def on_words(self, words: "list[str]") -> None:
         """Take what the launcher says."""
         if words[:1] == ["KERNEL"]:
-            self._has_kernel = words[1:] == ["YES"]
+            self._has_kernel = self.is_up = words[1:] == ["YES"]
         elif words[:1] == ["FORGET"]:
             _forget(from_hex(words[1:]))
         elif words[:1] == ["RUN"]:
@@ -134,6 +141,8 @@ class CommandKeeper(Keeper):
 
         STOP ends the job, and with it all that is in it.
         """
+        if word in ("STAY", "AWAY"):
+            return super().on_wish(word)
         if word == "STOP" and self._line is None:
             self.finish()
         elif self._line is not None:
@@ -144,30 +153,95 @@ class CommandKeeper(Keeper):
             return False
         return True
 
+    # --- a kernel that is kept ------------------------------------------------------------------
+
+    def on_line(self) -> None:
+        """See :class:`Keeper`; the way back to a kernel that was left is another."""
+        if self._lines is not None:
+            self.tell("PARTED")
+
+    def on_parted(self) -> None:
+        """See :class:`Keeper`; from now on the kernel's keeper decides when it ends."""
+        if self._lines is not None or not self._has_kernel or self._connection.release() < 0:
+            return
+        self._lines = Lines()
+        self._lease_seconds = None
+        os.write(self._pty, f"\n{self._mark} LEAVE\n".encode())
+        self.loop.watch(self._pty, self._read_terminal_line)
+
+    def _read_terminal_line(self) -> None:
+        assert self._lines is not None
+        data = self._read_pty()
+        if data is None:
+            return
+        for line in self._lines.take(data):
+            mark, _, rest = line.partition(b" STATUS ")
+            if mark == self._mark.encode():
+                self._on_status(rest.rstrip(b"\r"))
+            elif READY in line:
+                # The kernel has ended, and the node waits for another.
+                data = b""
+        if not data:
+            self._has_kernel = False
+            self.finish()
+
+    def _on_status(self, text: bytes) -> None:
+        # Not needed but here.
+        import json
+
+        try:
+            kernel = json.loads(bytes.fromhex(text.decode("ascii")).decode("ascii"))
+            about = json.loads(self._about)
+        except ValueError:
+            # Something has come in between.
+            return
+        if kernel.get("connected"):
+            self.visited_at = time.time()
+        elif self._kernel.get("connected"):
+            self.visited_at = 0.0
+        self._kernel = about["kernel"] = kernel
+        self._about = json.dumps(about)
+
+    def status(self) -> "dict[str, object]":
+        """See :class:`Keeper`; of a kernel that was left, its own keeper knows the lease."""
+        known = super().status()
+        if self._lines is not None:
+            known["lease_left"] = self._kernel.get("lease_left")
+        return known
+
+    # --- its end --------------------------------------------------------------------------------
+
     def finish(self) -> None:
         """Close the terminal, and be over when the command has ended of that."""
         if self._is_finishing:
             return
         self._is_finishing = True
-        if self._has_kernel and self._connection.release() >= 0:
+        is_ours = self._lines is not None or self._connection.release() >= 0
+        if self._has_kernel and is_ours:
             # Where the command takes the whole job with it, the keeper there could not clean up.
             os.write(self._pty, f"\n{self._mark} END\n".encode())
             self._printed = b""
             self.loop.watch(self._pty, self._await_receiver)
             self.loop.after(_KERNEL_PATIENCE, self._hang_up)
+        elif is_ours:
+            self._hang_up()
         else:
-            self._connection.close()
-            self._pty = -1
             self._await_end()
+
+    def _read_pty(self) -> "bytes | None":
+        """What the terminal gives; nothing if it has ended, and None if there is nothing yet."""
+        try:
+            return os.read(self._pty, 1 << 16)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
 
     def _await_receiver(self) -> None:
         """Wait for the receiver on the node, which the kernel's keeper has left."""
-        try:
-            data = os.read(self._pty, 1 << 16)
-        except BlockingIOError:
+        data = self._read_pty()
+        if data is None:
             return
-        except OSError:
-            data = b""
         self._printed = (self._printed + data)[-len(READY) - len(data) :]
         if not data or READY in self._printed:
             self._hang_up()

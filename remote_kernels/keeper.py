@@ -246,6 +246,8 @@ class Keeper:
             if mark == self._order.mark:
                 if word == "END":
                     self.finish()
+                elif word == "LEAVE":
+                    self._part()
                 else:
                     self.on_wish(word)
 
@@ -436,10 +438,23 @@ class Keeper:
             guard = self._guards.pop(0)
             _tell_guard(guard, f"DONE {stays_for}")
             os.close(guard)
+        self._part()
+
+    def _part(self) -> None:
         self._end_line()
         self._end_session()
         self.on_parted()
         self._await_launcher(closed=False)
+
+    def say_on_terminal(self, *words: str) -> None:
+        """Say words to the login host's keeper, where no launcher is between."""
+        assert self._terminal is not None
+        line = " ".join((self._order.mark, *words))
+        try:
+            os.write(self._terminal[1], f"\n{line}\n".encode())
+        except OSError:
+            # Nobody reads, or there is a later time.
+            pass
 
     def on_line(self) -> None:
         """A launcher is there, for the first time or again."""
@@ -556,10 +571,11 @@ class Keeper:
     def _await_launcher(self, closed: bool) -> None:
         if self._lease is not None:
             self._lease.cancel()
-        lease = self._lease_seconds
         if closed and self._order.keeps and self.is_up:
+            closed = False
             self.on_parted()
-        elif closed:
+        lease = self._lease_seconds
+        if closed:
             lease = CLOSED_LEASE if lease is None else min(lease, CLOSED_LEASE)
         if lease is not None:
             self._lease = self.loop.after(lease, self.finish)

@@ -177,7 +177,7 @@ class KeptJob(KeptLife):
         token = bytes.fromhex(taken[0].token) if taken else os.urandom(TOKEN_SIZE)
         command = CommandOrder(["/bin/sh", "-c", self.allocation.program])
         self.channel = KeptChannel(life, place, order_for(life, command, token))
-        self.channel.on_message = self._on_login_host
+        self.channel.on_message = self.on_login_host
         stream = self.channel.channel.open(OUTPUT, TERMINAL_RANK)
         self._terminal = NodeStream(
             self.channel, stream, heard=self.allocation.on_output, line=self._on_terminal_line
@@ -254,8 +254,8 @@ class KeptJob(KeptLife):
 
     # --- what is said ---------------------------------------------------------------------------
 
-    def _on_login_host(self, line: str) -> None:
-        """The keeper on the login host says something."""
+    def on_login_host(self, line: str) -> None:
+        """Take what the keeper on the login host says."""
         self.life.log(f"login host: {line}")
         words = line.split()
         if words[:1] == ["HELLO"]:
@@ -494,7 +494,7 @@ class KeptJob(KeptLife):
             # The scheduler is asked why.
             self._turn_for(_REASON_PATIENCE, lambda: self.allocation.over)
         if hold and self._receiver_is_back and self._is_quiet():
-            self._hold()
+            self.hold()
 
     def _is_quiet(self) -> bool:
         """Whether nothing but the terminal is carried, which waits."""
@@ -507,7 +507,8 @@ class KeptJob(KeptLife):
         self._turn_until(lambda: enough() or time.monotonic() >= deadline)
         timer.cancel()
 
-    def _hold(self) -> None:
+    def hold(self) -> None:
+        """Leave a process that holds the job, for a launcher that may come."""
         job = self.allocation.job.id if self.allocation.job else ""
         self.life.log(f"holding {self.allocation.name_of_job()} in case of a restart")
         # Should we be killed while we hold it.

@@ -32,8 +32,9 @@ def KeptKeeper(order: Order, guard: int, parent: int) -> Keeper:
     wanted = order.held
     assert isinstance(wanted, KeptOrder)
     there = running.kept(wanted.kept_as)
-    if there:
-        order.held, order.keeps = VisitOrder(there, wanted.kernel["spool"], returns=True), False
+    if there is not None:
+        visit = VisitOrder(there["keeper"], wanted.kernel["spool"], returns=True)
+        order.held, order.keeps = visit, False
         return VisitKeeper(order, guard, parent)
     order.held = KernelOrder(**wanted.kernel)
     return KernelKeeper(order, guard, parent)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
 
 from remote_kernels.channel import TOKEN_SIZE
 from remote_kernels.keeper_order import kernel_order, order_for
@@ -15,6 +18,10 @@ from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import SharedLogin
 from remote_kernels.wakeups import Wakeups
+
+if TYPE_CHECKING:
+    from remote_kernels.kept_kernels import KeptOrder
+    from remote_kernels.visiting_keeper import VisitOrder
 
 #: The keeper gives a kernel 1.5 s to end in order; Jupyter kills us 2.5 s after it said SIGTERM.
 END_PATIENCE = 2.2
@@ -32,19 +39,27 @@ class KeptLife:
     channel: KeptChannel
     kernel: KeptKernel
 
-    def __init__(self, life: Life, place: PrivateDirectory) -> None:
+    def __init__(
+        self,
+        life: Life,
+        place: PrivateDirectory,
+        held: VisitOrder | KeptOrder | None = None,
+        hop: bytes = b"",
+    ) -> None:
         """Prepare.
 
         Args:
             life: of the kernel.
             place: for ssh's configuration and sockets.
+            held: which kernel is wanted; None for a new one.
+            hop: see :class:`~remote_kernels.kept_channel.KeptChannel`.
 
         Raises:
             OptionsError: the kernel command cannot be used.
         """
         self.life = life
-        order = order_for(life, kernel_order(life), os.urandom(TOKEN_SIZE))
-        self.channel = KeptChannel(life, place, order)
+        order = order_for(life, held or kernel_order(life), os.urandom(TOKEN_SIZE))
+        self.channel = KeptChannel(life, place, order, hop)
         self.kernel = KeptKernel(
             *(life, self.channel.loop, self.channel.channel),
             tell=self.channel.tell,
@@ -52,7 +67,15 @@ class KeptLife:
             failed=self.channel.fail,
             is_away=lambda: self.channel.is_away,
         )
-        self.channel.on_message = self.kernel.on_message
+        self.channel.on_message = self.on_message
+
+    def on_message(self, line: str) -> None:
+        """Take what the keeper says.
+
+        Args:
+            line: of words.
+        """
+        self.kernel.on_message(line)
 
     def begin(self, login: tuple[PipeSession, SharedLogin | None] | None, stack: ExitStack) -> None:
         """Ask for a keeper, and open Jupyter's ports.
@@ -68,7 +91,18 @@ class KeptLife:
             self.channel.begin(*login, stack)
         stack.callback(self.kernel.close)
         if self.life.interface.carries:
-            self.kernel.listen()
+            self.open_ports(stack)
+
+    def open_ports(self, stack: ExitStack) -> None:
+        """Open the ports that Jupyter connects to.
+
+        Args:
+            stack: takes what is to be done at the end.
+
+        Raises:
+            ForwardError: they are taken.
+        """
+        self.kernel.listen()
 
     def carry_until_the_end(self, wakeups: Wakeups) -> None:
         """Hold on until the kernel has ended.
@@ -87,6 +121,22 @@ class KeptLife:
         self.channel.leave_now()
         if not self.life.terminated_by:
             raise self.channel.failure
+
+    def from_thread(self, call: Callable[[], None]) -> Callable[[], None]:
+        """What another thread calls, once, to have something called in the loop.
+
+        Args:
+            call: is called there.
+        """
+        read, write = os.pipe()
+
+        def take() -> None:
+            self.channel.loop.watch(read)
+            os.close(read)
+            call()
+
+        self.channel.loop.watch(read, take)
+        return partial(os.close, write)
 
     def listen_to(self, wakeups: Wakeups) -> None:
         """Take signals from now on."""

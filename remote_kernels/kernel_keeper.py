@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 
-from remote_kernels.carrier import Connection, Timer
+from remote_kernels.carrier import Timer
 from remote_kernels.keeper import (
     BEAT,
     FILE_LINK,
@@ -24,7 +24,7 @@ from remote_kernels.keeper import (
 from remote_kernels.login_shell import dialect_of, login_shell
 from remote_kernels.missed import Missed
 from remote_kernels.processes import use_of
-from remote_kernels.socket_keeper import SOCKETS, SocketKeeper, connected
+from remote_kernels.socket_keeper import IOPUB, SOCKETS, SocketKeeper, connected
 from remote_kernels.zmtp import GREETING, Subscriber
 
 TYPE_CHECKING = False
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     Parts = Sequence[str | list[str]]
     from remote_kernels.socket_keeper import Address
 
-_IOPUB = SOCKETS.index("iopub_port")
 # Seconds between two looks whether anybody is there.
 _LOOK_FOR_LISTENERS = 0.5
 
@@ -383,7 +382,7 @@ class KernelKeeper(SocketKeeper):
         }
 
     def _report_in(self, seconds: float) -> None:
-        """In a job, where nobody can ask us, let the launcher know what a person may ask."""
+        """In a job, where nobody can ask us, let it be known what a person may ask."""
         if self._on_terminal:
             if self._next_report is not None:
                 self._next_report.cancel()
@@ -393,8 +392,11 @@ class KernelKeeper(SocketKeeper):
         # Not needed but here.
         import json
 
+        status = json.dumps(self.status()).encode().hex()
         if self._line is not None and not self.told_end:
-            self.tell("STATUS", json.dumps(self.status()).encode().hex())
+            self.tell("STATUS", status)
+        elif self._keeps and not self.told_end:
+            self.say_on_terminal("STATUS", status)
         self._next_report = None
         self._report_in(BEAT)
 
@@ -427,9 +429,7 @@ class KernelKeeper(SocketKeeper):
         self._restarts = False
         self._kernel.signal(signal.SIGKILL)
         self._drain_output()
-        for connection in list(self.connections.values()):
-            if isinstance(connection, Connection):
-                connection.close()
+        self.close_connections()
         try:
             self._start()
         except StartError as error:
@@ -443,7 +443,7 @@ class KernelKeeper(SocketKeeper):
         if not self.is_alone or self._kernel.status is not None:
             self._stop_listening()
         elif self._publisher is None and all(self._listening):
-            self._publisher = connected(self._kernel.addresses[_IOPUB])
+            self._publisher = connected(self._kernel.addresses[IOPUB])
             if self._publisher is not None:
                 self._subscriber = Subscriber()
                 self._publisher.setblocking(False)
@@ -475,11 +475,10 @@ class KernelKeeper(SocketKeeper):
 
     def on_parted(self) -> None:
         """See :class:`Keeper`; what goes on for nobody must not fill the disk."""
-        for connection in list(self.connections.values()):
-            if isinstance(connection, Connection):
-                connection.close()
+        self.close_connections()
         if not self.is_alone:
             self._stop_listening()
+        self._report_in(0)
 
     def _stop_listening(self) -> None:
         if self._publisher is not None:
@@ -527,18 +526,6 @@ class KernelKeeper(SocketKeeper):
     def remove_files(self) -> None:
         """Remove the connection file."""
         self._kernel.remove_file()
-
-    def on_words(self, words: "list[str]") -> None:
-        """Take what the launcher says."""
-        if words == ["INT"]:
-            self._kernel.signal(signal.SIGINT)
-            self._kernel.go_on()
-        elif words == ["TERM"]:
-            self.on_sigterm()
-        elif words in (["STOP"], ["RESTART"]):
-            self.on_wish(words[0])
-        else:
-            super().on_words(words)
 
     def on_sigterm(self) -> None:
         """Let the kernel end in order, and kill it if it does not."""

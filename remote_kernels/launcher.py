@@ -20,7 +20,9 @@ from remote_kernels.session import Session
 from remote_kernels.wakeups import Wakeups
 
 if TYPE_CHECKING:
+    from remote_kernels.holding import Held
     from remote_kernels.kept_life import KeptLife
+    from remote_kernels.whereabouts import Place
 
 
 def launch(argv: Sequence[str]) -> int:
@@ -95,22 +97,16 @@ def live(life: Life) -> int:
 def _live_kept(life: Life, place: PrivateDirectory, wakeups: Wakeups, stack: ExitStack) -> None:
     from remote_kernels.way_in import log_in
 
-    taken = None
+    taken = there = None
     if life.interface.terminal:
         from remote_kernels.holding import take_over
 
         taken = take_over("kept", life.connection.path, life.connection.local_endpoints)
+        there = _place_in_a_job(life) if taken is None else None
     login = log_in(life, place.path) if taken is None else None
     # The session is on its way; from here on there is time.
-    kept: KeptLife
-    if life.options.existing is not None:
-        from remote_kernels.visit import KernelVisit
-
-        kept = KernelVisit(life, place)
-    elif life.options.keep:
-        from remote_kernels.visit import StayingKernel
-
-        kept = StayingKernel(life, place)
+    if there is not None or life.options.existing is not None or life.options.keep:
+        kept = _staying(life, place, taken, there)
     elif life.interface.terminal:
         from remote_kernels.kept_job import KeptJob
 
@@ -120,7 +116,7 @@ def _live_kept(life: Life, place: PrivateDirectory, wakeups: Wakeups, stack: Exi
 
         kept = KeptLife(life, place)
     kept.begin(login, stack)
-    _open_log(life, stack)
+    open_log(life, stack)
     kept.carry_until_the_end(wakeups)
     needs_keeper = life.options.existing is not None or life.options.keep
     if kept.channel.has_no_python and needs_keeper:
@@ -135,6 +131,48 @@ def _live_kept(life: Life, place: PrivateDirectory, wakeups: Wakeups, stack: Exi
         _live_plainly(life, place, kept.give_up(), wakeups, stack)
 
 
+def _place_in_a_job(life: Life) -> Place | None:
+    """Where the kernel is that runs already; None where a new one is wanted."""
+    if life.options.existing is None and not life.options.keep:
+        return None
+    from remote_kernels.interfaces.scheduler import Scheduler
+    from remote_kernels.keeper_order import kept_as
+    from remote_kernels.whereabouts import place_of, place_of_kept
+
+    scheduler, options = life.interface, life.options
+    assert issubclass(scheduler, Scheduler)
+    if options.existing is not None:
+        return place_of(life.way, [scheduler], options.existing, life.log, alone=options.no_share)
+    return place_of_kept(life.way, scheduler, kept_as(life), life.log, alone=options.no_share)
+
+
+def _staying(
+    life: Life,
+    place: PrivateDirectory,
+    taken: tuple[Held, list[int]] | None,
+    there: Place | None,
+) -> KeptLife:
+    """The life of a kernel that does not end with its launcher."""
+    from remote_kernels.interfaces.base import spool_of
+    from remote_kernels.visit import KernelVisit, StayingKernel
+    from remote_kernels.visiting_keeper import VisitOrder
+
+    selector, hop = there if there is not None else (life.options.existing or "", b"")
+    spool = spool_of(life.options)
+    if life.options.existing is not None:
+        return KernelVisit(life, place, VisitOrder(selector, spool), hop)
+    if there is not None:
+        return StayingKernel(life, place, VisitOrder(selector, spool, returns=True), hop)
+    if life.interface.terminal:
+        from remote_kernels.staying_job import StayingJob
+
+        return StayingJob(life, place, taken)
+    from remote_kernels.keeper_order import kept_as, kernel_order
+    from remote_kernels.kept_kernels import KeptOrder
+
+    return StayingKernel(life, place, KeptOrder(kept_as(life), vars(kernel_order(life))))
+
+
 def _live_plainly(
     life: Life,
     place: PrivateDirectory,
@@ -147,11 +185,17 @@ def _live_plainly(
     plain = PlainKernel(life, place)
     plain.begin(stack, session)
     if life.log_path is None:
-        _open_log(life, stack)
+        open_log(life, stack)
     plain.carry_until_the_end(wakeups, stack)
 
 
-def _open_log(life: Life, stack: ExitStack) -> None:
+def open_log(life: Life, stack: ExitStack) -> None:
+    """Let the log of a life go into a file.
+
+    Args:
+        life: of the kernel.
+        stack: takes what is to be done at the end.
+    """
     from remote_kernels.kernel_log import KernelLog, identity, printable
 
     LastRefusal(life.connection.path).remove_stale()

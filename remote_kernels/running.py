@@ -356,8 +356,8 @@ def kernels(but: str = "") -> "Iterator[list[Facts]]":
     yield [*ours, *others]
 
 
-def kept(kept_as: str) -> str:
-    """The keeper of the newest kernel that was kept under a name and is alone; empty if none is.
+def kept(kept_as: str) -> "Facts | None":
+    """The newest kernel that was kept under a name and is alone; None if none is.
 
     Args:
         kept_as: what tells it from others.
@@ -370,7 +370,22 @@ def kept(kept_as: str) -> str:
         and not kernel["connected"]
         and kernel["state"] in ("idle", "busy")
     ]
-    return max(found, key=lambda kernel: kernel["since"])["keeper"] if found else ""
+    return max(found, key=lambda kernel: kernel["since"]) if found else None
+
+
+def come_back(kept_as: str) -> "Iterator[Facts | None]":
+    """Let a kernel in a job that was kept know that somebody is on the way to its node.
+
+    Args:
+        kept_as: what tells it from others.
+
+    Returns:
+        The kernel; None if there is none that is alone.
+    """
+    kernel = kept(kept_as)
+    if kernel is not None and asked(kernel["keeper"], "STAY") != "yes":
+        kernel = None
+    yield kernel
 
 
 def missed(keeper: str) -> "Iterator[str]":
@@ -601,6 +616,7 @@ FUNCTIONS = {
     "kernels": kernels,
     "wish": wish,
     "missed": missed,
+    "come_back": come_back,
     "send_signal": send_signal,
     "leftovers": leftovers,
     "clean": clean,

@@ -24,7 +24,8 @@ SOCKETS = ("control_port", "stdin_port", "shell_port", "hb_port", "iopub_port")
 SOCKETS_RANK = 1
 OUTPUT_RANK = SOCKETS_RANK + len(SOCKETS)
 
-_IOPUB = SOCKETS.index("iopub_port")
+#: The number of the socket on which it publishes.
+IOPUB = SOCKETS.index("iopub_port")
 # While the kernel starts.
 _LISTENS_YET = 0.01
 
@@ -64,6 +65,10 @@ class SocketKeeper(Keeper):
         """Take what the launcher says."""
         if words[:1] == ["OPEN"]:
             self._open(*numbers(words[1:], MOST_NUMBERS, len(SOCKETS)))
+        elif words in (["INT"], ["STOP"], ["RESTART"]):
+            self.on_wish(words[0])
+        elif words == ["TERM"]:
+            self.on_sigterm()
         else:
             super().on_words(words)
 
@@ -77,6 +82,12 @@ class SocketKeeper(Keeper):
         self._listening = [False] * len(SOCKETS)
         self._began = time.monotonic()
         self._look_for_sockets(addresses)
+
+    def close_connections(self) -> None:
+        """Close those that are open, as a kernel does that ends."""
+        for connection in list(self.connections.values()):
+            if isinstance(connection, Connection):
+                connection.close()
 
     def seen(self, data: bytes) -> None:
         """Be shown what the kernel publishes."""
@@ -121,7 +132,7 @@ class SocketKeeper(Keeper):
         def closed() -> None:
             self.connections.pop(stream.number, None)
 
-        seen = self.seen if waiting.index == _IOPUB else None
+        seen = self.seen if waiting.index == IOPUB else None
         connection = Connection(self.loop, found.detach(), stream, closed, seen)
         self.connections[stream.number] = connection
         connection.deliver_first(waiting.data)

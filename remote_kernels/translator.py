@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import zmq
 
+from remote_kernels.connection_file import PORT_NAMES
+
 # What ends the addresses of a message (the messaging protocol of jupyter_client).
 _DELIMITER = b"<IDS|MSG>"
 # Behind it: signature, header, parent header, metadata and content; then buffers.
@@ -118,7 +120,7 @@ class Translator:
         # The kernel answers on stdin whom it knows by this name from shell.
         self._name = f"remote-kernels-{hashlib.sha256(place.encode()).hexdigest()[:16]}".encode()
         try:
-            for number, port in enumerate(_PORTS, 1):
+            for number, port in enumerate(PORT_NAMES, 1):
                 self._connect(port, _endpoint(near, port), f"ipc://{place}-{number}")
         except zmq.ZMQError:
             self.close()
@@ -249,10 +251,6 @@ class Translator:
         message = [*addresses, self._near_keys.signature(frames), *frames]
         with suppress(zmq.Again):
             self._front(port).send_multipart(message, zmq.NOBLOCK)
-
-
-# In the order of their numbers.
-_PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 
 
 def _endpoint(info: Mapping[str, Any], port: str) -> str:

@@ -64,7 +64,7 @@ class VisitKeeper(SocketKeeper):
             self.told_end = True
             self.output.end()
             return
-        told = {name: self._kernel.get(name) for name in ("id", "name", "file", "pid", "ours")}
+        told = {name: self._kernel.get(name) for name in ("id", "name", "file", "pid")}
         self.tell("VISIT", json.dumps({"info": info, **told}).encode().hex())
         if self._returns:
             self._stay()
@@ -87,15 +87,6 @@ class VisitKeeper(SocketKeeper):
 
     def before_waiting(self) -> None:
         """See :class:`Keeper`."""
-
-    def on_words(self, words: "list[str]") -> None:
-        """Take what the launcher says."""
-        if words in (["INT"], ["STOP"], ["RESTART"]):
-            self.on_wish(words[0])
-        elif words == ["TERM"]:
-            self.on_sigterm()
-        else:
-            super().on_words(words)
 
     def on_wish(self, word: str) -> bool:
         """Pass on what a person wants of the kernel; see :class:`Keeper`."""

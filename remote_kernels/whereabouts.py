@@ -133,6 +133,7 @@ class Host:
         log: Callable[[str], None],
         *,
         in_a_row: bool = False,
+        alone: bool = False,
         hop: bytes = b"",
     ) -> None:
         """Prepare.
@@ -142,11 +143,12 @@ class Host:
             schedulers: that are asked for jobs there.
             log: takes when somebody is asked for what the login needs.
             in_a_row: it is one of several, and none is to be waited for long.
+            alone: over a connection of its own.
             hop: leads on from it to a node.
         """
         self.name = "" if way is None else str(way.host)
         how: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT} if in_a_row else {}
-        self._errand = Errand(way, MODULES, log, hop=hop, **how)
+        self._errand = Errand(way, MODULES, log, alone=alone, hop=hop, **how)
         self._is_open = False
         self._schedulers = list(schedulers)
 
@@ -378,20 +380,26 @@ class Place(NamedTuple):
 
 
 def place_of(
-    way: Way, schedulers: Iterable[type[Scheduler]], selector: str, log: Callable[[str], None]
+    way: Way | None,
+    schedulers: Iterable[type[Scheduler]],
+    selector: str,
+    log: Callable[[str], None],
+    *,
+    alone: bool = False,
 ) -> Place:
     """Where the kernel is that a person means: on a host, or in a job that was asked for there.
 
     Args:
-        way: to the host.
+        way: to the host; None for this machine.
         schedulers: that are asked for jobs there.
         selector: of the kernel; empty for the newest.
         log: takes when somebody is asked for what the login needs.
+        alone: over a connection of its own.
 
     Raises:
         RemoteKernelsError: the host, or its scheduler, cannot be asked.
     """
-    with Host(way, schedulers, log) as host:
+    with Host(way, schedulers, log, alone=alone) as host:
         found = host.look()
         if found.error is not None:
             raise found.error
@@ -409,12 +417,42 @@ def place_of(
     for scheduler, job in jobs:
         hop = _hop(scheduler, job.id, "")
         if hop:
-            with Host(way, (), log, hop=hop) as node:
+            with Host(way, (), log, alone=alone, hop=hop) as node:
                 kernels = [kernel.facts for kernel in node.look().kernels]
             with suppress(CannotAnswer):
                 return Place(str(chosen(kernels, selector)["file"]), hop)
     # That there is none, the visit says.
     return Place(selector)
+
+
+def place_of_kept(
+    way: Way | None,
+    scheduler: type[Scheduler],
+    kept_as: str,
+    log: Callable[[str], None],
+    *,
+    alone: bool = False,
+) -> Place | None:
+    """Where a kernel is that was kept in a job; None if there is none that is alone.
+
+    Nobody else is told of it from then on.
+
+    Args:
+        way: to the host on which the job was asked for; None for this machine.
+        scheduler: that gave the job.
+        kept_as: what tells it from others.
+        log: takes when somebody is asked for what the login needs.
+        alone: over a connection of its own.
+
+    Raises:
+        RemoteKernelsError: the host cannot be asked.
+    """
+    with Host(way, (), log, alone=alone) as host:
+        facts = host.ask("come_back", kept_as)
+    if not isinstance(facts, dict):
+        return None
+    node, job = str(facts.get("node") or ""), str(facts.get("job") or "")
+    return Place(str(facts.get("id") or ""), _hop(scheduler, job, node))
 
 
 def _hop(scheduler: type[Scheduler], job: str, node: str) -> bytes:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -192,3 +196,22 @@ class Queue:
                 yield kernel
             finally:
                 kernel.__exit__(None, None, None)
+
+
+def ps(*words: str) -> list[dict[str, Any]]:
+    """What ``ps`` tells programs of our kernels, wherever they may run."""
+    done = subprocess.run(
+        [sys.executable, "-m", "remote_kernels", "ps", "--json", "--all", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return [kernel for host in json.loads(done.stdout) for kernel in host["kernels"]]
+
+
+def only() -> dict[str, Any]:
+    """The one kernel that there is."""
+    (found,) = ps()
+    return found

@@ -78,7 +78,7 @@ def attach(ctx: click.Context, /, host: str, selector: str, **values: Any) -> No
     try:
         there = Place(selector)
         if schedulers:
-            there = place_of(way, schedulers, selector, lambda text: None)
+            there = place_of(way, schedulers, selector, lambda text: None, alone=options.no_share)
         at_terminal = chosen in (["console"], ["run"])
         ctx.exit(
             visit(

@@ -14,7 +14,7 @@ from remote_kernels.shell_text import BOOTSTRAP
 from remote_kernels.way import NOT_SHARED, OPTIONS, Way
 
 #: What means something where the kernel's sockets are carried.
-CHANNEL_USES = frozenset({"channel", "transport", "lease", "spool", "no_share"})
+CHANNEL_USES = frozenset({"channel", "transport", "lease", "spool", "no_share", "existing", "keep"})
 
 
 class Interface:
@@ -28,6 +28,7 @@ class Interface:
         carries: the kernel's sockets have to be carried; otherwise Jupyter reaches them itself.
         terminal: the kernel's session is a job's terminal.
         job_variable: the variable that holds the job's id where the kernel runs; empty: no job.
+        starts_with: fields that say how a kernel is started, and nothing of one that runs.
     """
 
     name: ClassVar[str]
@@ -37,6 +38,9 @@ class Interface:
     carries: ClassVar[bool] = True
     terminal: ClassVar[bool] = False
     job_variable: ClassVar[str] = ""
+    starts_with: ClassVar[frozenset[str]] = frozenset(
+        {"kernel_cmd", "keep", "activate", "env", "precmd", "workdir", "transport"}
+    )
 
     @classmethod
     def unusable(cls, options: KernelOptions) -> list[str]:
@@ -59,6 +63,14 @@ class Interface:
             option = DECLARED[name]
             if option.choices and value not in option.choices:
                 raise OptionsError(f"{option.flags[0]} is one of {', '.join(option.choices)}")
+        for name in ("existing", "keep"):
+            if name in given(options) and options.channel == "forward":
+                flag = DECLARED[name].flags[0]
+                raise OptionsError(f"{flag} needs a keeper, and cannot use --channel forward")
+        for name in given(options) if options.existing is not None else ():
+            if name in cls.starts_with:
+                flag = DECLARED[name].flags[0]
+                raise OptionsError(f"--existing starts no kernel, and cannot use {flag}")
         lease_of(options)
         spool_of(options)
         KernelEnvironment.parse(options.activate, options.env)

@@ -43,6 +43,7 @@ class GridEngine(Scheduler):
     name_part = "sge"
     # No --gpus: Grid Engine has no resource of its own for these, and each site's has another name.
     uses = (SCHEDULER_USES | {"pe"}) - {"gpus"}
+    starts_with = Scheduler.starts_with | {"pe"}
     command = "qlogin"
     knows_queue = "qconf -sq QUEUE"
     # The method may hold blanks ("Establishing /usr/bin/ssh -t session to host n1 ...").

@@ -16,13 +16,13 @@ from remote_kernels.shell_text import receiver_command
 from remote_kernels.way import Way
 
 #: What every scheduler can be asked for.
-SCHEDULER_USES = frozenset(
+_JOB_USES = frozenset(
     {
-        *("launch_cmd", "cpus", "launch_args", "tunnel_hosts"),
+        *("launch_cmd", "cpus", "launch_args"),
         *("time", "memory", "gpus", "queue", "account", "launch_timeout"),
-        *CHANNEL_USES,
     }
 )
+SCHEDULER_USES = _JOB_USES | {"tunnel_hosts"} | CHANNEL_USES
 
 
 # What ssh says when a terminal of its own is closed.
@@ -91,6 +91,7 @@ class Scheduler(Interface):
     """
 
     uses = SCHEDULER_USES
+    starts_with = Interface.starts_with | _JOB_USES
     terminal = True
 
     command: ClassVar[str]

@@ -7,7 +7,7 @@ import re
 from remote_kernels.errors import OptionsError
 from remote_kernels.hosts import Host
 from remote_kernels.interfaces.base import CHANNEL_USES, Interface, arguments, words
-from remote_kernels.options import DECLARED, DEFAULTS, KernelOptions
+from remote_kernels.options import KernelOptions
 from remote_kernels.way import Way
 
 # What some ssh's Include reads otherwise, also in quotes.
@@ -20,25 +20,13 @@ class Ssh(Interface):
     name = "ssh"
     label = "SSH"
     name_part = "ssh"
-    uses = (
-        frozenset({"host", "launch_cmd", "launch_args", "tunnel_hosts", "existing", "keep"})
-        | CHANNEL_USES
-    )
+    uses = frozenset({"host", "launch_cmd", "launch_args", "tunnel_hosts"}) | CHANNEL_USES
 
     @classmethod
     def check(cls, options: KernelOptions) -> None:
         """Refuse what cannot work; see :meth:`Interface.check`."""
         if options.host is None:
             raise OptionsError("A host is required for ssh.")
-        if options.existing is not None:
-            for name in ("kernel_cmd", "keep", "activate", "env", "precmd", "workdir", "transport"):
-                if getattr(options, name) != DEFAULTS[name]:
-                    flag = DECLARED[name].flags[0]
-                    raise OptionsError(f"--existing starts no kernel, and cannot use {flag}")
-            if options.channel == "forward":
-                raise OptionsError("--existing needs a keeper, and cannot use --channel forward")
-        if options.keep and options.channel == "forward":
-            raise OptionsError("--keep needs a keeper, and cannot use --channel forward")
         super().check(options)
 
     @classmethod

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bed import wait_until
 from frontend import Kernel, add_kernel, remote_kernels
-from queues import Queue
-
-
-def ps(*words: str) -> list[dict[str, Any]]:
-    """What ``ps`` tells programs of our kernels, wherever they may run."""
-    done = subprocess.run(
-        [sys.executable, "-m", "remote_kernels", "ps", "--json", "--all", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return [kernel for host in json.loads(done.stdout) for kernel in host["kernels"]]
-
-
-def only() -> dict[str, Any]:
-    (found,) = ps()
-    return found
+from queues import Queue, only
 
 
 def test_a_kernel_in_a_job(queue: Queue, tmp_path: Path) -> None:
