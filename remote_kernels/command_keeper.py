@@ -141,7 +141,7 @@ class CommandKeeper(Keeper):
 
         STOP ends the job, and with it all that is in it.
         """
-        if word in ("STAY", "AWAY"):
+        if word.startswith(("STAY", "AWAY")):
             return super().on_wish(word)
         if word == "STOP" and self._line is None:
             self.finish()
@@ -183,6 +183,8 @@ class CommandKeeper(Keeper):
                 data = b""
         if not data:
             self._has_kernel = False
+            # The scheduler may have killed the keeper on the node before it could.
+            _forget(str(self._kernel.get("file") or "").encode("utf-8", "surrogateescape"))
             self.finish()
 
     def _on_status(self, text: bytes) -> None:

@@ -40,6 +40,8 @@ FILE_LINK = "file"
 CONNECT_PATIENCE = 1.0
 #: Seconds between two looks whether a line is alive, and how long it may be silent.
 BEAT, SILENCE = 20.0, 75.0
+# Of what is asked on its socket, in bytes.
+_LONGEST_WORDS = 512
 # No session stays open for an hour after its keeper.
 _LONGEST_STAY = 3600
 # A scheduler does not kill all at the same moment.
@@ -144,6 +146,7 @@ class Keeper:
         over: all is done.
         is_up: what is held has begun, and is worth to be kept.
         visited_at: when a visitor was heard of last, in seconds since 1970.
+        visitor: the visitor's launcher: its process number and its machine.
     """
 
     def __init__(self, order: Order, guard: int, parent: int) -> None:
@@ -159,7 +162,7 @@ class Keeper:
         self._guarded: dict[str, str] = {}
         self._since = time.time()
         self._about = order.about
-        self.visited_at = 0.0
+        self.visited_at, self.visitor = 0.0, ""
         self.loop = Loop()
         self.channel = Channel(order.token, order.on_terminal)
         self._noise = Lines()
@@ -208,6 +211,8 @@ class Keeper:
                 # The receiver may read from what is the same open file.
                 os.set_blocking(self._terminal[0], True)
             _remove(self.directory)
+            # What visitors had who were killed together with the step of a job.
+            _remove_stale(os.path.dirname(self.directory))
             self.tell_guards("DONE", str(self._stays_for))
         # A session that stays open may show no end of the line.
         self._messages.end()
@@ -367,7 +372,7 @@ class Keeper:
         """A new session brings its descriptors, and stays for as long as its socket is open."""
         session.settimeout(CONNECT_PATIENCE)
         try:
-            said, extra, _, _ = session.recvmsg(64, socket.CMSG_SPACE(_TWO.size))
+            said, extra, _, _ = session.recvmsg(_LONGEST_WORDS, socket.CMSG_SPACE(_TWO.size))
             if not extra:
                 self._answer(session, said.decode("ascii", "replace"))
                 return
@@ -405,6 +410,7 @@ class Keeper:
             "connected": not self.is_alone,
             "lease": self._lease_seconds,
             "lease_left": left,
+            "visitor": self.visitor or None,
         }
 
     def missed(self, *, take: bool) -> str:
@@ -413,12 +419,14 @@ class Keeper:
 
     def on_wish(self, word: str) -> bool:
         """Do what a person wants: STOP, INT or RESTART; whether that can be done here."""
+        word, _, visitor = word.partition(" ")
         if word == "STOP":
             self.tell("STOPPED")
             self.on_sigterm()
         elif word in ("STAY", "AWAY"):
             # Somebody who has come another way is there, or has gone.
             self.visited_at = time.time() if word == "STAY" else 0.0
+            self.visitor = visitor
             self.on_parted()
             if self._lease is not None:
                 self._await_launcher(closed=False)

@@ -91,6 +91,10 @@ def _kept(path: str) -> "Facts | None":
     known = {**kernel, **{name: value for name, value in status.items() if value is not None}}
     if "group" not in status:
         known["since"] = status["since"]
+    if known.get("visitor"):
+        # One that was come back to has another launcher than the first.
+        pid, _, about["from"] = known["visitor"].partition(" ")
+        about["launcher"] = int(pid)
     return {
         **about,
         **job,

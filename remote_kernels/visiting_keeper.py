@@ -47,6 +47,8 @@ class VisitKeeper(SocketKeeper):
         assert isinstance(visit, VisitOrder)
         super().__init__(order, guard, parent, visit.spool)
         self._selector, self._returns = visit.selector, visit.returns
+        about = json.loads(order.about)
+        self._visitor = "{} {}".format(about["launcher"], about["from"])
         self._kernel: running.Facts = {}
         self._gone_for = 0.0
 
@@ -75,7 +77,7 @@ class VisitKeeper(SocketKeeper):
     def _stay(self) -> None:
         """Let the kernel's own keeper know that somebody is there."""
         if not self.told_end:
-            running.asked(self._kernel["keeper"], "STAY")
+            running.asked(self._kernel["keeper"], f"STAY {self._visitor}")
             self.loop.after(BEAT, self._stay)
 
     def _tell_missed(self) -> None:

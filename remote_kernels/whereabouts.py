@@ -148,6 +148,7 @@ class Host:
         """
         self.name = "" if way is None else str(way.host)
         how: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT} if in_a_row else {}
+        self._way, self._log = way, log
         self._errand = Errand(way, MODULES, log, alone=alone, hop=hop, **how)
         self._is_open = False
         self._schedulers = list(schedulers)
@@ -235,6 +236,9 @@ class Host:
         """
         if not kernel.is_ours:
             raise RemoteKernelsError(f"{kernel.id} was not started by remote-kernels")
+        if kernel.facts.get("job"):
+            yield from self._missed_on_node(kernel)
+            return
         try:
             outputs = json.loads(str(self.ask("missed", kernel.facts["keeper"])))
             for each in outputs:
@@ -242,6 +246,16 @@ class Host:
         except (ValueError, LookupError, TypeError):
             sentence = "the far side tells of outputs in no way that we know"
             raise RemoteKernelsError(sentence, host=self.name) from None
+
+    def _missed_on_node(self, kernel: Kernel) -> Iterator[str]:
+        """What the keeper of a kernel in a job tells; the one here has only the job."""
+        scheduler = interface_named(str(kernel.facts.get("interface")))
+        assert issubclass(scheduler, Scheduler)
+        hop = _hop(scheduler, str(kernel.facts["job"]), kernel.node)
+        with Host(self._way, (), self._log, hop=hop) as node:
+            found = [each for each in node.look().kernels if each.is_ours and each.id == kernel.id]
+            for each in found:
+                yield from node.missed(each)
 
     def wish(self, kernel: Kernel, word: str) -> None:
         """Interrupt, restart or stop a kernel.

@@ -97,18 +97,20 @@ def test_a_kernel_that_ends_alone_gives_its_job_back(
 def test_a_job_that_ends_alone_leaves_nothing(queue: Queue, spec: str, tmp_path: Path) -> None:
     with Kernel(spec, tmp_path):
         (job,) = queue.jobs()
+    wait_until(is_away, 10, "word of the leave")
     queue.cancel(job)
     queue.wait_empty()
     wait_until(lambda: not ps(), 20, "the end of its keepers")
+    assert not queue.site().connection_files()
+    queue.start_another(tmp_path)
 
 
 def test_a_kernelspec_that_attaches(queue: Queue, tmp_path: Path) -> None:
     with Kernel(add_kernel(queue.site(node="n1")), tmp_path) as kernel:
         kernel.run("here = 41")
-        way = ["--interface", queue.kind.interface, "--tunnel-hosts", f"{queue.kind.user}@login"]
         said = remote_kernels(
-            *("manage", "--add", "--name", "There", "--language", "python", *way),
-            *("--existing", "latest"),
+            *("manage", "--add", "--name", "There", "--language", "python"),
+            *(*queue.site().options, "--existing", "latest"),
         )
         spec = said.partition("['")[2].partition("']")[0]
         with Kernel(spec, tmp_path) as visit:

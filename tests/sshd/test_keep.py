@@ -46,7 +46,7 @@ def test_the_way_back(bed: Bed, site: Site, spec: str, tmp_path: Path) -> None:
     with Kernel(spec, tmp_path) as again:
         assert again.value("here") == 41
         assert again.value("__import__('os').getpid()") == pid
-        assert ps()[0]["line"] == "connected"
+        assert [kernel["line"] for kernel in ps()] == ["connected"]
         message = again.begin("import threading\nthreading.Event().wait(60)")
         again.manager.interrupt_kernel()
         assert again.reply_to(message)["ename"] == "KeyboardInterrupt"
