@@ -89,6 +89,8 @@ def check(
         )
         yield Finding(steps.KERNELSPECS, False, None, error.sentence, error.data())
         return
+    # What is tried is no kernel that somebody uses, and none of it stays.
+    options = options._replace(existing=None, keep=False)
     interface = interface_named(options.interface)
     if issubclass(interface, Scheduler):
         known = interface.queue_is_known(options)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bed import Bed, wait_until
-from frontend import Kernel, Site, add_kernel, remote_kernels
+from frontend import Kernel, Site, add_kernel, checked, remote_kernels
 
 
 @pytest.fixture
@@ -119,6 +119,20 @@ def test_another_directory_is_another_kernel(
     monkeypatch.chdir(tmp_path / "elsewhere")
     with Kernel(spec, tmp_path) as other:
         assert other.value("'here' in globals()") is False
+
+
+def test_a_check_leaves_a_kernel_alone(site: Site, spec: str, tmp_path: Path) -> None:
+    with Kernel(spec, tmp_path) as kernel:
+        kernel.run("here = 41")
+    assert checked(spec)["ok"]
+    said = remote_kernels(
+        *("manage", "--add", "--name", "There", "--language", "python"),
+        *(*site.options, "--existing", "latest"),
+    )
+    assert checked(said.partition("['")[2].partition("']")[0])["ok"]
+    assert len(site.kernels()) == 1
+    with Kernel(spec, tmp_path) as again:
+        assert again.value("here") == 41
 
 
 def test_what_cannot_be_kept(tmp_path: Path) -> None:
