@@ -457,7 +457,7 @@ class KeptJob(KeptLife):
             if self._kernel_has_ended:
                 self._leave_node(hold=not wakeups.jupyter_died)
             error = self._error()
-            if error is not None and self.life.copy_path:
+            if error is not None and self.life.copy_path and not self.life.was_left:
                 # The scheduler may have killed the keeper on the node before it could.
                 path = self.life.copy_path.encode("utf-8", "surrogateescape")
                 self.channel.tell("FORGET", path.hex())

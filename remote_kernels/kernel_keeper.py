@@ -362,7 +362,7 @@ class KernelKeeper(SocketKeeper):
         self._watch_output()
         self._state, self._active = "starting", self._kernel.began
         self.carry_to(list(self._kernel.addresses))
-        self._report_in(BEAT)
+        self._report_in(0)
 
     # --- what a person asks ---------------------------------------------------------------------
 

@@ -372,7 +372,7 @@ def kept(kept_as: str) -> "Facts | None":
         if kernel is not None
         and kernel.get("kept_as") == kept_as
         and not kernel["connected"]
-        and kernel["state"] in ("idle", "busy")
+        and kernel["state"] in ("starting", "idle", "busy")
     ]
     return max(found, key=lambda kernel: kernel["since"]) if found else None
 

@@ -42,16 +42,20 @@ class StayingJob(KeptJob):
     def terminate(self) -> None:
         """Leave; the kernel stays, if it has begun. See :class:`KeptLife`."""
         if self.life.stage == "up":
-            self.life.was_left = True
-            self.channel.part()
+            self._leave()
         else:
             super().terminate()
+
+    def _leave(self) -> None:
+        self.life.was_left = True
+        self.channel.part()
 
     def on_login_host(self, line: str) -> None:
         """See :class:`KeptJob`; a keeper that took us for dead has left the kernel alone."""
         if line == "PARTED":
             sentence = "the kernel took this machine for lost, and goes on without it"
             advice = "start it again: that is the way back to it"
+            self._leave()
             self.channel.fail(ConnectionLostError(sentence, advice=advice))
         else:
             super().on_login_host(line)

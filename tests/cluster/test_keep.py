@@ -12,6 +12,7 @@ import pytest
 from bed import wait_until
 from frontend import Kernel, add_kernel, remote_kernels
 from queues import Queue, only, ps
+from remote_kernels.errors import ConnectionLostError
 
 # The way back is a step of the job, or ssh from the login host.
 pytestmark = pytest.mark.parametrize("queue", ["slurm", "sge"], indirect=True)
@@ -81,6 +82,24 @@ def test_a_launcher_that_is_killed(queue: Queue, spec: str, tmp_path: Path) -> N
     wait_until(is_away, 20, "word of it")
     with Kernel(spec, tmp_path) as again:
         assert again.value("here") == 41
+
+
+def test_a_launcher_that_comes_back_too_late(queue: Queue, spec: str, tmp_path: Path) -> None:
+    with Kernel(spec, tmp_path) as kernel:
+        kernel.run("here = 41")
+        kernel.launcher.send_signal(signal.SIGSTOP)
+        try:
+            queue.lose_session()
+            wait_until(lambda: only()["line"] == "away", 20, "word of it")
+            with Kernel(spec, tmp_path) as again:
+                assert again.value("here") == 41
+                kernel.launcher.send_signal(signal.SIGCONT)
+                assert kernel.launcher_status(60) == ConnectionLostError.exit_code
+                assert "took this machine for lost" in kernel.stderr()
+                assert again.value("here") == 41
+                assert queue.site().connection_files()
+        finally:
+            kernel.launcher.send_signal(signal.SIGCONT)
 
 
 def test_a_kernel_that_ends_alone_gives_its_job_back(
