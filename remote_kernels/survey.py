@@ -482,7 +482,9 @@ class Survey:
     def _judge_r(self, kernel: "Spec") -> None:
         program = kernel["program"]
         root = (output_of([program, "RHOME"], self.env) or "").strip()
-        libraries = [*self.env.get("R_LIBS", "").split(":"), *glob.glob(f"{_HOME}/R/*/*")]
+        libraries = glob.glob(f"{_HOME}/R/*/*")
+        for name in ("R_LIBS", "R_LIBS_USER", "R_LIBS_SITE"):
+            libraries += [os.path.expanduser(x) for x in self.env.get(name, "").split(":")]
         libraries.append(f"{root}/library")
         if root.startswith("/usr"):
             # Debian's and Red Hat's R look there as well.

@@ -819,9 +819,9 @@ def with_r(far: Far, name: str, root: str) -> str:
     return str(far.program(name, f'[ "$1" = RHOME ] && echo {far.home}/{root}'))
 
 
-@pytest.mark.parametrize("place", ["r/library", "R/x86_64/4.3", "libraries/b", ""])
+@pytest.mark.parametrize("place", ["r/library", "R/x86_64/4.3", "libraries/b", "mine", ""])
 def test_r_is_a_kernel_if_it_has_irkernel(far: Far, place: str) -> None:
-    far.start(f"export R_LIBS={far.home}/libraries/a:{far.home}/libraries/b")
+    far.start(f"export R_LIBS={far.home}/libraries/a:{far.home}/libraries/b R_LIBS_USER='~/mine'")
     program = with_r(far, "bin/R", "r")
     if place:
         far.write(f"{place}/IRkernel/DESCRIPTION")
