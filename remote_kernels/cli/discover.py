@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from remote_kernels.errand import Errand
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.kernel_log import printable
 from remote_kernels.options import KernelOptions
-from remote_kernels.questions import ASKED, ASKING
+from remote_kernels.questions import ASKING
 
 # What is found says these.
 _FOUND_THERE = ("host", "language", "kernel_cmd")
@@ -146,7 +145,8 @@ def _at(host: str, request: Request) -> tuple[int, dict[str, Any]]:
     data: dict[str, Any] = {"host": host, "error": None}
     try:
         there = There.at(host, request.asked, request.parent)
-        with _progress(host, request) as log, there.errand(log) as errand:
+        text = printable(f"looking around at {host or 'this machine'}")
+        with render.progress(text, quiet=request.json) as log, there.errand(log) as errand:
             found = discovery.discover(errand, request.look_in)
             log(ASKING)
             if request.install:
@@ -168,26 +168,6 @@ def _at(host: str, request: Request) -> tuple[int, dict[str, Any]]:
 
 def _acts(request: Request) -> bool:
     return bool(request.add or request.add_all or request.sync)
-
-
-@contextmanager
-def _progress(host: str, request: Request) -> Iterator[Callable[[str], None]]:
-    """Says what is being waited for, where a person looks; what it gives ends it with ASKING."""
-    if request.json or not render.at_terminal():
-        yield lambda text: None
-        return
-    from rich.console import Console
-
-    with Console().status(printable(f"looking around at {host or 'this machine'}")) as status:
-
-        def log(text: str) -> None:
-            # Nothing is to be written over a question, or a list.
-            if text == ASKING:
-                status.stop()
-            elif text == ASKED:
-                status.start()
-
-        yield log
 
 
 def _install(errand: Errand, found: Discovery, request: Request) -> Discovery:

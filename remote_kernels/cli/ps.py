@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import click
@@ -15,7 +15,6 @@ from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kern
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.kernel_log import printable
 from remote_kernels.options import KernelOptions
-from remote_kernels.questions import ASKED, ASKING
 from remote_kernels.whereabouts import (
     Found,
     Host,
@@ -111,32 +110,11 @@ def _hosts(
         raise click.UsageError("The way to a host is of use with HOST only.")
     known = ways(everywhere=everywhere or bool(hosts))
     found = [way_to(host, **given) for host in hosts] if hosts else list(known)
-    log = stack.enter_context(_progress(quiet=quiet))
+    log = stack.enter_context(render.progress("looking around", quiet=quiet))
     return [
         stack.enter_context(Host(way, known.get(way, ()), log, in_a_row=len(found) > 1))
         for way in found
     ]
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Says that something is waited for, where a person looks."""
-    if quiet or not render.at_terminal():
-        yield lambda text: None
-        return
-    from rich.console import Console
-
-    with Console().status("looking around") as status:
-
-        def log(text: str) -> None:
-            # Nothing is to be written over a question, or a list.
-            if text == ASKING:
-                status.stop()
-            elif text == ASKED:
-                status.start()
-
-        yield log
-        status.stop()
 
 
 def _look(hosts: Sequence[Host]) -> list[Found]:

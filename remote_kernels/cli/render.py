@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 from remote_kernels.errors import OptionsError
 from remote_kernels.kernelspecs import KernelSpec
 from remote_kernels.options import KernelOptions, given
+from remote_kernels.questions import ASKED, ASKING
 
 MIGRATE_NOTE = "(remote_ikernel; --migrate moves it over)"
 
@@ -84,6 +86,35 @@ def say(text: str, *, aside: bool = False) -> None:
         aside: on standard error, where standard output is for data.
     """
     click.echo(text, err=aside)
+
+
+@contextmanager
+def progress(text: str, *, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Say what is being waited for, where a person looks.
+
+    What it gives takes ASKING, from which on nothing is shown, and ASKED, after which it is again.
+
+    Args:
+        text: what is said.
+        quiet: the output is for a program.
+    """
+    if quiet or not at_terminal():
+        yield lambda word: None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    # Text, since rich would take brackets in a str for markup.
+    with Console().status(Text(text)) as status:
+
+        def log(word: str) -> None:
+            # Nothing is to be written over a question, or a list.
+            if word == ASKING:
+                status.stop()
+            elif word == ASKED:
+                status.start()
+
+        yield log
 
 
 def as_json(data: object) -> None:
