@@ -111,6 +111,11 @@ class Found(NamedTuple):
     error: RemoteKernelsError | None = None
 
 
+def kernels_of(found: Iterable[Found]) -> list[Kernel]:
+    """The kernels of several hosts."""
+    return [kernel for each in found for kernel in each.kernels]
+
+
 class Leftovers(NamedTuple):
     """What dead kernels have left on a host.
 
@@ -484,7 +489,7 @@ def with_launchers(found: Sequence[Found]) -> list[Found]:
         found: on several hosts.
     """
     here = os.uname().nodename
-    kernels = [kernel.facts for each in found for kernel in each.kernels]
+    kernels = [kernel.facts for kernel in kernels_of(found)]
     known = {facts.get("launcher") for facts in kernels if facts.get("from") == here}
     result = list(found)
     for launcher in launchers():
@@ -527,7 +532,7 @@ def selected(found: Sequence[Found], words: Sequence[str]) -> list[Kernel]:
 
 
 def _selected(found: Sequence[Found], word: str) -> Kernel:
-    kernels = [kernel for each in found for kernel in each.kernels]
+    kernels = kernels_of(found)
     try:
         facts = chosen([kernel.facts for kernel in kernels], word)
     except CannotAnswer as error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import click
@@ -20,6 +20,7 @@ from remote_kernels.whereabouts import (
     Host,
     Kernel,
     age,
+    kernels_of,
     selected,
     span,
     way_to,
@@ -33,13 +34,21 @@ _WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
 _WATCH_EVERY = 2.0
 
 
-def _on(help_: str) -> ManageOption:
-    return ManageOption(["--on", "hosts"], group=_GROUP, multiple=True, metavar="HOST…", help=help_)
-
-
 def _way_params() -> list[click.Parameter]:
     """The options that say how ssh gets to a host."""
     return [param for param in kernel_params("The way there") if param.name in _WAY_OPTIONS]
+
+
+def _selecting(words: click.Argument) -> list[click.Parameter]:
+    """The params of a command that is told of kernels, and where to look for them."""
+    on = ManageOption(
+        ["--on", "hosts"],
+        group=_GROUP,
+        multiple=True,
+        metavar="HOST…",
+        help="Look for it on these hosts; when it is not given, wherever kernels may run.",
+    )
+    return [words, on, *_way_params()]
 
 
 def _all_param() -> ManageOption:
@@ -167,7 +176,7 @@ def _row(kernel: Kernel) -> tuple[str, ...]:
 
 
 def _show(found: Sequence[Found]) -> None:
-    kernels = [kernel for each in found for kernel in each.kernels]
+    kernels = kernels_of(found)
     if render.at_terminal():
         from rich.console import Console
 
@@ -203,14 +212,26 @@ def _watch(hosts: Sequence[Host]) -> None:
     from rich.live import Live
 
     found = _look(hosts)
-    with Live(_table([k for each in found for k in each.kernels]), auto_refresh=False) as live:
+    with Live(_table(kernels_of(found)), auto_refresh=False) as live:
         while True:
             time.sleep(_WATCH_EVERY)
             found = _look(hosts)
-            live.update(_table([k for each in found for k in each.kernels]), refresh=True)
+            live.update(_table(kernels_of(found)), refresh=True)
 
 
 # --- what is done with them -----------------------------------------------------------------------
+
+
+@contextmanager
+def _selected(
+    words: Sequence[str], hosts: Sequence[str], values: dict[str, Any]
+) -> Iterator[list[tuple[Host, Kernel]]]:
+    """The kernels that a person names, each with its host, which can be asked."""
+    with ExitStack() as stack:
+        looked_at = _hosts(stack, hosts, not hosts, values, quiet=False)
+        named = {host.name: host for host in reversed(looked_at)}
+        kernels = selected(_look(looked_at), words)
+        yield [(named[kernel.host], kernel) for kernel in kernels]
 
 
 def _command(name: str, word: str, done: str, text: str) -> click.Command:
@@ -226,11 +247,8 @@ def _command(name: str, word: str, done: str, text: str) -> click.Command:
     def run(words: tuple[str, ...], hosts: tuple[str, ...], **values: Any) -> None:
         ctx = click.get_current_context()
         status = 0
-        with ExitStack() as stack:
-            looked_at = _hosts(stack, hosts, not hosts, values, quiet=False)
-            found = _look(looked_at)
-            for kernel in selected(found, words):
-                host = next(host for host in looked_at if host.name == kernel.host)
+        with _selected(words, hosts, values) as kernels:
+            for host, kernel in kernels:
                 try:
                     host.wish(kernel, word)
                 except RemoteKernelsError as error:
@@ -243,11 +261,7 @@ def _command(name: str, word: str, done: str, text: str) -> click.Command:
     return click.command(
         name,
         cls=ManageCommand,
-        params=[
-            click.Argument(["words"], nargs=-1, required=True, metavar="ID…"),
-            _on("Look for it on these hosts; when it is not given, wherever kernels may run."),
-            *_way_params(),
-        ],
+        params=_selecting(click.Argument(["words"], nargs=-1, required=True, metavar="ID…")),
         context_settings=_SETTINGS,
         help=f"{text}\n\nID is what 'remote-kernels ps' shows, or the beginning of it; a process "
         "number, the path of a connection file or a name will do if there is only one.",
@@ -340,11 +354,7 @@ def _clean(host: Host, *, yes: bool, end_jobs: bool, dry_run: bool) -> None:
 @click.command(
     "output",
     cls=ManageCommand,
-    params=[
-        click.Argument(["word"], metavar="ID"),
-        _on("Look for it on these hosts; when it is not given, wherever kernels may run."),
-        *_way_params(),
-    ],
+    params=_selecting(click.Argument(["word"], metavar="ID")),
     context_settings=_SETTINGS,
 )
 def output(word: str, hosts: tuple[str, ...], **values: Any) -> None:
@@ -353,9 +363,6 @@ def output(word: str, hosts: tuple[str, ...], **values: Any) -> None:
     That is shown in the first cell after the way back as well. No more than a megabyte is kept, of
     which the oldest goes first.
     """
-    with ExitStack() as stack:
-        looked_at = _hosts(stack, hosts, not hosts, values, quiet=False)
-        (kernel,) = selected(_look(looked_at), [word])
-        host = next(host for host in looked_at if host.name == kernel.host)
+    with _selected([word], hosts, values) as ((host, kernel),):
         for text in host.missed(kernel):
             click.echo("\n".join(map(printable, text.split("\n"))), nl=False)
