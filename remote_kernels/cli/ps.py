@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -15,10 +15,12 @@ from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kern
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.kernel_log import printable
 from remote_kernels.options import KernelOptions
+from remote_kernels.questions import ASKED, ASKING
 from remote_kernels.whereabouts import (
     Found,
     Host,
     Kernel,
+    Leftovers,
     age,
     kernels_of,
     selected,
@@ -98,20 +100,39 @@ def ps(
 
     Without HOST: on this machine, and on the hosts of the kernels that were started from it.
     """
-    with ExitStack() as stack:
-        looked_at = _hosts(stack, hosts, everywhere, values, quiet=values["json"])
+    if watch and values["json"]:
+        raise click.UsageError("--watch and --json do not fit together.")
+    with _around(hosts, everywhere, values, quiet=values["json"]) as around:
         if not watch:
-            ctx.exit(_show_once(looked_at, as_json=values["json"]))
-        if values["json"]:
-            raise click.UsageError("--watch and --json do not fit together.")
+            ctx.exit(_show_once(around, as_json=values["json"]))
         # Ctrl-C is the ordinary end.
         with suppress(KeyboardInterrupt):
-            _watch(looked_at)
+            _watch(around)
 
 
-def _hosts(
-    stack: ExitStack, hosts: Sequence[str], everywhere: bool, values: dict[str, Any], *, quiet: bool
-) -> list[Host]:
+class _Around(NamedTuple):
+    """Where is looked.
+
+    Attributes:
+        hosts: that are looked at.
+        log: takes ASKING and ASKED; see :func:`~remote_kernels.cli.render.progress`.
+    """
+
+    hosts: list[Host]
+    log: Callable[[str], None]
+
+    def look(self) -> list[Found]:
+        """The kernels there, to be shown."""
+        found = with_launchers([host.look() for host in self.hosts])
+        self.log(ASKING)
+        return found
+
+
+@contextmanager
+def _around(
+    hosts: Sequence[str], everywhere: bool, values: dict[str, Any], *, quiet: bool = False
+) -> Iterator[_Around]:
+    """Look around at hosts; at those where kernels may run if none is named."""
     given = changes({**dict.fromkeys(KernelOptions._fields), **values})
     if hosts and everywhere:
         raise click.UsageError("Name hosts, or say --all.")
@@ -119,19 +140,17 @@ def _hosts(
         raise click.UsageError("The way to a host is of use with HOST only.")
     known = ways(everywhere=everywhere or bool(hosts))
     found = [way_to(host, **given) for host in hosts] if hosts else list(known)
-    log = stack.enter_context(render.progress("looking around", quiet=quiet))
-    return [
-        stack.enter_context(Host(way, known.get(way, ()), log, in_a_row=len(found) > 1))
-        for way in found
-    ]
+    with ExitStack() as stack:
+        log = stack.enter_context(render.progress("looking around", quiet=quiet))
+        looked_at = [
+            stack.enter_context(Host(way, known.get(way, ()), log, in_a_row=len(found) > 1))
+            for way in found
+        ]
+        yield _Around(looked_at, log)
 
 
-def _look(hosts: Sequence[Host]) -> list[Found]:
-    return with_launchers([host.look() for host in hosts])
-
-
-def _show_once(hosts: Sequence[Host], *, as_json: bool) -> int:
-    found = _look(hosts)
+def _show_once(around: _Around, *, as_json: bool) -> int:
+    found = around.look()
     if as_json:
         render.as_json([_data(each) for each in found])
     else:
@@ -203,19 +222,19 @@ def _table(kernels: Sequence[Kernel]) -> Any:
     return table
 
 
-def _watch(hosts: Sequence[Host]) -> None:
+def _watch(around: _Around) -> None:
     if not render.at_terminal():
         while True:
-            _show(_look(hosts))
+            _show(around.look())
             render.say("")
             time.sleep(_WATCH_EVERY)
     from rich.live import Live
 
-    found = _look(hosts)
+    found = around.look()
     with Live(_table(kernels_of(found)), auto_refresh=False) as live:
         while True:
             time.sleep(_WATCH_EVERY)
-            found = _look(hosts)
+            found = around.look()
             live.update(_table(kernels_of(found)), refresh=True)
 
 
@@ -227,10 +246,9 @@ def _selected(
     words: Sequence[str], hosts: Sequence[str], values: dict[str, Any]
 ) -> Iterator[list[tuple[Host, Kernel]]]:
     """The kernels that a person names, each with its host, which can be asked."""
-    with ExitStack() as stack:
-        looked_at = _hosts(stack, hosts, not hosts, values, quiet=False)
-        named = {host.name: host for host in reversed(looked_at)}
-        kernels = selected(_look(looked_at), words)
+    with _around(hosts, not hosts, values) as around:
+        named = {host.name: host for host in reversed(around.hosts)}
+        kernels = selected(around.look(), words)
         yield [(named[kernel.host], kernel) for kernel in kernels]
 
 
@@ -320,18 +338,20 @@ def clean(
     Without HOST: on this machine, and on the hosts of the kernels that were started from it.
     """
     status = 0
-    with ExitStack() as stack:
-        for host in _hosts(stack, hosts, everywhere, values, quiet=False):
+    with _around(hosts, everywhere, values) as around:
+        for host in around.hosts:
+            around.log(ASKED)
             try:
-                _clean(host, yes=yes, end_jobs=end_jobs, dry_run=dry_run)
+                left = host.leftovers()
+                around.log(ASKING)
+                _clean(host, left, yes=yes, end_jobs=end_jobs, dry_run=dry_run)
             except RemoteKernelsError as error:
                 click.echo(in_words(error), err=True)
                 status = error.exit_code
     ctx.exit(status)
 
 
-def _clean(host: Host, *, yes: bool, end_jobs: bool, dry_run: bool) -> None:
-    left = host.leftovers()
+def _clean(host: Host, left: Leftovers, *, yes: bool, end_jobs: bool, dry_run: bool) -> None:
     jobs = [f"job {job.id}, {job.name}, {job.state}" for _, job in left.jobs]
     shown = host.name or "this machine"
     if not left.paths and not jobs:
