@@ -53,6 +53,21 @@ def processes() -> "Iterator[Process]":
             yield Process(int(name), fields, boot)
 
 
+def words_of(pid: int) -> "list[str]":
+    """The command line of a process of the user's; empty if it is another's, or has ended.
+
+    Args:
+        pid: its number.
+    """
+    try:
+        if os.stat(f"/proc/{pid}").st_uid != os.getuid():
+            return []
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().decode("utf-8", "surrogateescape").split("\0")[:-1]
+    except OSError:
+        return []
+
+
 def use_of(group: int) -> "tuple[int, float] | None":
     """What a process group, or the session of that number, uses: memory in kB, and CPU in seconds.
 

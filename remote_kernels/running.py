@@ -16,7 +16,7 @@ import time
 
 from remote_kernels.answers import CannotAnswer
 from remote_kernels.login_environment import login_environment, output_of
-from remote_kernels.processes import Process, processes
+from remote_kernels.processes import Process, processes, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,17 +148,6 @@ def connection_info(path: str) -> "Facts | None":
     return info
 
 
-def _words(pid: int) -> "list[str]":
-    """The command line of a process of the user's; empty if it is another's."""
-    try:
-        if os.stat(f"/proc/{pid}").st_uid != os.getuid():
-            return []
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read().decode("utf-8", "surrogateescape").split("\0")[:-1]
-    except OSError:
-        return []
-
-
 def _files_of(words: "Sequence[str]") -> "Iterator[str]":
     """The words of a command line that may be a kernel's connection file."""
     if words[1:3] in (["-m", "remote_kernels"], ["-m", "remote_ikernel"]):
@@ -196,7 +185,7 @@ class _Others:
         # Of each file the process that was given it last: the kernel, behind its shells.
         self._given: dict[tuple[int, int], _Given] = {}
         for process in sorted(self.all.values(), key=lambda process: process.began):
-            words = _words(process.pid)
+            words = words_of(process.pid)
             for file in _files_of(words):
                 path, root = _seen_from_here(process.pid, file)
                 identity = _identity(path)
@@ -234,7 +223,7 @@ class _Others:
         inode = _listening_inode(info)
         for process in self.all.values() if inode else ():
             if inode in _open_files(process.pid):
-                return _Given(path, "", process, _words(process.pid))
+                return _Given(path, "", process, words_of(process.pid))
         return None
 
     def _kernel(self, path: str, info: "Facts") -> "Facts":

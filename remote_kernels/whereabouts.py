@@ -24,7 +24,7 @@ from remote_kernels.interfaces.scheduler import OwnJob, Scheduler
 from remote_kernels.interfaces.ssh import Ssh
 from remote_kernels.keeper import HOP
 from remote_kernels.options import KernelOptions, from_argv
-from remote_kernels.processes import processes
+from remote_kernels.processes import processes, words_of
 from remote_kernels.running import chosen
 from remote_kernels.shell_text import BOOTSTRAP, through
 from remote_kernels.way import Way
@@ -320,17 +320,17 @@ def _is_kernel(facts: Any) -> bool:
 def launchers() -> Iterator[Launcher]:
     """Those that run on this machine, of this user."""
     for process in processes():
+        words = words_of(process.pid)
+        is_ours = words[1:3] == ["-m", "remote_kernels"] and len(words) > 3
+        if not is_ours or not words[3].startswith("--"):
+            continue
         try:
-            with open(f"/proc/{process.pid}/cmdline", "rb") as file:
-                words = file.read().decode("utf-8", "surrogateescape").split("\0")[:-1]
-            if words[1:3] != ["-m", "remote_kernels"] or not words[3].startswith("--"):
-                continue
             options, path = from_argv(words[3:])
             kernel_id = ConnectionFile.read(path).kernel_id
-            yield Launcher(process.pid, kernel_id, options, process.began)
-        except (OSError, IndexError, RemoteKernelsError):
-            # It has ended, or is another's.
+        except RemoteKernelsError:
+            # It has just ended, or is none.
             continue
+        yield Launcher(process.pid, kernel_id, options, process.began)
 
 
 Ways = dict[Way | None, set[type[Scheduler]]]
