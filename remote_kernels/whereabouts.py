@@ -175,16 +175,18 @@ class Host:
     def look(self) -> Found:
         """The kernels there."""
         try:
-            facts = self.ask("kernels")
-            kernels = tuple(self._kernel(each) for each in facts if _is_kernel(each))
+            kernels = self._kernels()
             if any(kernel.facts.get("job_name") for kernel in kernels):
                 self._tell_jobs(kernels)
         except RemoteKernelsError as error:
             return Found(self.name, error=error)
-        except TypeError:
-            sentence = "the far side lists its kernels in no way that we know"
-            return Found(self.name, error=RemoteKernelsError(sentence, host=self.name))
         return Found(self.name, kernels)
+
+    def _kernels(self) -> tuple[Kernel, ...]:
+        facts = self.ask("kernels")
+        if not isinstance(facts, list):
+            raise self._nonsense("lists its kernels")
+        return tuple(self._kernel(each) for each in facts if _is_kernel(each))
 
     def _kernel(self, facts: dict[str, Any]) -> Kernel:
         node = str(facts.pop("node", "") or "")
@@ -208,13 +210,14 @@ class Host:
     def leftovers(self) -> Leftovers:
         """What dead kernels have left there."""
         left = self.ask("leftovers")
-        paths = [str(path) for kind in ("files", "sockets", "directories") for path in left[kind]]
-        held = {str(kernel.facts.get("job_name")) for kernel in self.look().kernels}
-        found = [
-            (scheduler, job)
-            for scheduler, job in self.jobs()
-            if _OUR_NAME.fullmatch(job.name) and job.name not in held
-        ]
+        try:
+            paths = [str(x) for kind in ("files", "sockets", "directories") for x in left[kind]]
+        except (LookupError, TypeError):
+            raise self._nonsense("lists what dead kernels have left") from None
+        # Before the kernels: whoever holds one of these jobs does so by then.
+        jobs = list(self.jobs())
+        held = {str(kernel.facts.get("job_name")) for kernel in self._kernels()} if jobs else set()
+        found = [x for x in jobs if _OUR_NAME.fullmatch(x[1].name) and x[1].name not in held]
         return Leftovers(paths, found)
 
     def clean(self, left: Leftovers, *, jobs: bool) -> int:
@@ -249,8 +252,10 @@ class Host:
             for each in outputs:
                 yield _as_text(each["content"])
         except (ValueError, LookupError, TypeError):
-            sentence = "the far side tells of outputs in no way that we know"
-            raise RemoteKernelsError(sentence, host=self.name) from None
+            raise self._nonsense("tells of outputs") from None
+
+    def _nonsense(self, what: str) -> RemoteKernelsError:
+        return RemoteKernelsError(f"the far side {what} in no way that we know", host=self.name)
 
     def _missed_on_node(self, kernel: Kernel) -> Iterator[str]:
         """What the keeper of a kernel in a job tells; the one here has only the job."""
