@@ -368,11 +368,12 @@ def ways(*, everywhere: bool) -> Ways:
     return found
 
 
-def way_to(text: str, **given: Any) -> Way:
+def way_to(text: str, known: Iterable[Way | None], **given: Any) -> Way:
     """The way to a host: as it was given, or else that of the kernels there.
 
     Args:
         text: the host, as in ``--host``.
+        known: the ways of all kernels; see :func:`ways`.
         given: options that say how ssh gets there.
 
     Raises:
@@ -382,13 +383,13 @@ def way_to(text: str, **given: Any) -> Way:
     asked = Ssh.way(KernelOptions(interface="ssh", host=text, **given))
     if given:
         return asked
-    known = [way for way in ways(everywhere=True) if way is not None and way.host == asked.host]
-    if asked in known or not known:
+    there = [way for way in known if way is not None and way.host == asked.host]
+    if asked in there or not there:
         return asked
-    if len(known) > 1:
-        lines = "\n".join(way.login_line() for way in known)
-        raise RemoteKernelsError(f"kernels go to {text} by {len(known)} ways", advice=lines)
-    return known[0]
+    if len(there) > 1:
+        lines = "\n".join(way.login_line() for way in there)
+        raise RemoteKernelsError(f"kernels go to {text} by {len(there)} ways", advice=lines)
+    return there[0]
 
 
 class Place(NamedTuple):

@@ -62,7 +62,8 @@ def attach(ctx: click.Context, /, host: str, selector: str, **values: Any) -> No
     if len(chosen) > 1:
         raise click.UsageError(f"--{chosen[0]} and --{chosen[1]} do not fit together.")
     given = changes({**dict.fromkeys(KernelOptions._fields), **values})
-    way = way_to(host, **{name: given[name] for name in given if name in _OPTIONS[:3]})
+    known = ways(everywhere=True)
+    way = way_to(host, known, **{name: given[name] for name in given if name in _OPTIONS[:3]})
     options = KernelOptions(
         **{
             "interface": "ssh",
@@ -72,7 +73,7 @@ def attach(ctx: click.Context, /, host: str, selector: str, **values: Any) -> No
             **given,
         }
     )
-    schedulers = ways(everywhere=True).get(way, ())
+    schedulers = known.get(way, ())
     place = PrivateDirectory()
     starts = _Starts(chosen[0] if chosen else "", str(values["run"] or ""), place.path)
     try:

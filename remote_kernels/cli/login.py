@@ -16,7 +16,7 @@ from remote_kernels.options import KernelOptions
 from remote_kernels.resources import seconds
 from remote_kernels.shared_login import KeptLogin, at
 from remote_kernels.standing_login import kept_logins, log_in, log_out, stands
-from remote_kernels.whereabouts import way_to
+from remote_kernels.whereabouts import way_to, ways
 
 _WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
 
@@ -61,7 +61,8 @@ def login(ctx: click.Context, /, host: str | None, time: str, json: bool, **valu
         return
     if json:
         raise click.UsageError("--json is of use without HOST only.")
-    way = way_to(host, **changes({**dict.fromkeys(KernelOptions._fields), **values}))
+    given = changes({**dict.fromkeys(KernelOptions._fields), **values})
+    way = way_to(host, ways(everywhere=True), **given)
     render.say(f"Logging in to {way}.")
     try:
         kept = log_in(way, seconds(time, "--for"))

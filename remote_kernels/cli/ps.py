@@ -139,7 +139,7 @@ def _around(
     if given and not hosts:
         raise click.UsageError("The way to a host is of use with HOST only.")
     known = ways(everywhere=everywhere or bool(hosts))
-    found = [way_to(host, **given) for host in hosts] if hosts else list(known)
+    found = [way_to(host, known, **given) for host in hosts] if hosts else list(known)
     with ExitStack() as stack:
         log = stack.enter_context(render.progress("looking around", quiet=quiet))
         looked_at = [

@@ -15,7 +15,7 @@ from remote_kernels.hosts import Host as Address
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.interfaces.slurm import Slurm
 from remote_kernels.way import Way
-from remote_kernels.whereabouts import Host
+from remote_kernels.whereabouts import Host, way_to
 
 NOTHING: dict[str, list[str]] = {"files": [], "sockets": [], "directories": []}
 
@@ -86,3 +86,15 @@ def test_kernels_that_make_no_sense(answer: Any) -> None:
     error = Played(kernels=answer).look().error
     assert error is not None
     assert "lists its kernels in no way that we know" in error.sentence
+
+
+def test_the_way_is_that_of_the_kernels_there() -> None:
+    straight, through = Way(Address("far")), Way(Address("far"), (Address("gate"),))
+    other = Way(Address("other"), (Address("gate"),))
+    assert way_to("far", [None, other]) == straight
+    assert way_to("far", [None, other, through]) == through
+    assert way_to("far", [through, straight]) == straight
+    assert way_to("far", [straight], tunnel_hosts=("gate",)) == through
+    by_another = Way(Address("far"), (Address("other"),))
+    with pytest.raises(RemoteKernelsError, match="kernels go to far by 2 ways"):
+        way_to("far", [through, by_another])
