@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,19 +46,33 @@ class PrivateDirectory:
 
     def remove_stale(self) -> None:
         """Remove what launchers have left that were killed before they could."""
-        for path in self.path.parent.glob("rk-*-*"):
-            pid = path.name.split("-")[1]
-            try:
-                own = path.lstat().st_uid == os.getuid()
-            except FileNotFoundError:
-                # Its launcher lives, and has just removed it.
-                continue
-            if own and pid.isdecimal() and not _alive(int(pid)):
-                shutil.rmtree(path, ignore_errors=True)
+        for path in _stale(self.path.parent):
+            shutil.rmtree(path, ignore_errors=True)
 
     def remove(self) -> None:
         """Remove it with all that is in it; doing it twice does no harm."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def stale_directories() -> Iterator[Path]:
+    """What launchers have left that were killed, wherever that may be."""
+    # They may have been started where the environment was another one, as by a service.
+    places = (base_directory(), Path(f"/run/user/{os.getuid()}"), Path("/tmp"))
+    for base in dict.fromkeys(places):
+        yield from _stale(base)
+
+
+def _stale(base: Path) -> Iterator[Path]:
+    for path in sorted(base.glob("rk-*-*")):
+        pid = path.name.split("-")[1]
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            # Its launcher lives, and has just removed it.
+            continue
+        own = status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode)
+        if own and pid.isdecimal() and not _alive(int(pid)):
+            yield path
 
 
 def _alive(pid: int) -> bool:

@@ -514,12 +514,12 @@ def _leftovers() -> "dict[str, list[str]]":
         kernel = _kept(path)
         if kernel is not None:
             ours.add(kernel["file"])
-        elif _refuses(path):
+        elif refuses(path):
             dead.append(os.path.dirname(path))
     files = [file for directory in dead for file in _left_by_keeper(directory)]
     sockets: list[str] = []
     for kernel in _Others().kernels(ours - {""}):
-        if kernel["stale"] and not _is_elsewhere(kernel["file"]):
+        if kernel["stale"] and not is_elsewhere(kernel["file"]):
             files.append(kernel["file"])
             sockets += _sockets_of(connection_info(kernel["file"]) or {})
     return {"files": files, "sockets": sockets, "directories": dead}
@@ -540,11 +540,15 @@ def _sockets_of(info: "Facts") -> "Iterable[str]":
     if info.get("transport") != "ipc":
         return []
     paths = ["{}-{}".format(info.get("ip"), info[port]) for port in _PORTS]
-    return [path for path in paths if os.path.exists(path) and _refuses(path)]
+    return [path for path in paths if os.path.exists(path) and refuses(path)]
 
 
-def _refuses(path: str) -> bool:
-    """Whether nobody listens on a socket that is there."""
+def refuses(path: str) -> bool:
+    """Whether nobody listens on a socket that is there.
+
+    Args:
+        path: of the socket.
+    """
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_PATIENCE)
         try:
@@ -556,8 +560,12 @@ def _refuses(path: str) -> bool:
     return False
 
 
-def _is_elsewhere(path: str) -> bool:
-    """Whether a file may be that of a kernel on another machine, which shares this directory."""
+def is_elsewhere(path: str) -> bool:
+    """Whether a file may be that of a kernel on another machine, which shares this directory.
+
+    Args:
+        path: of the file.
+    """
     kinds = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "ceph", "fuse", "afs", "9p")
     best, kind = "", ""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import time
 import zlib
@@ -17,6 +18,9 @@ from remote_kernels.turn import Turn
 # A path of a socket has 104 bytes at most on macOS. Ours has 50 behind the directory, and ssh makes
 # it under a name that is 17 longer first.
 _LONGEST_DIRECTORY = 36
+# What ssh makes of %C, and our name; behind it the one who has put it aside. One that ssh has only
+# begun to make has a dot, and is left.
+_SOCKET = re.compile("[0-9a-f]{40}-[0-9a-f]{8}(-[0-9]+)?")
 # For somebody else's login; who waits longer logs in alone.
 _PATIENCE, _LOOK_AGAIN = 3.0, 0.02
 
@@ -178,6 +182,17 @@ def socket_for(way: object, directory: Path) -> str:
         directory: for the socket.
     """
     return f"{directory}/%C-{_name_of(way)}"
+
+
+def sockets_in(directory: Path) -> Iterator[Path]:
+    """All sockets of connections that kernels share, also of those that have died.
+
+    Args:
+        directory: see :class:`SharedLogin`.
+    """
+    for path in sorted(directory.glob("*-*")):
+        if _SOCKET.fullmatch(path.name) and path.is_socket():
+            yield path
 
 
 def at(moment: float) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from remote_kernels import kernelspecs
@@ -24,8 +26,10 @@ from remote_kernels.interfaces.scheduler import OwnJob, Scheduler
 from remote_kernels.interfaces.ssh import Ssh
 from remote_kernels.keeper import HOP
 from remote_kernels.options import KernelOptions, from_argv
+from remote_kernels.private_directory import stale_directories
 from remote_kernels.processes import processes, words_of
-from remote_kernels.running import chosen
+from remote_kernels.running import chosen, is_elsewhere, refuses
+from remote_kernels.shared_login import KeptLogin, place_for_sockets, sockets_in
 from remote_kernels.shell_text import BOOTSTRAP, through
 from remote_kernels.way import Way
 
@@ -120,11 +124,11 @@ class Leftovers(NamedTuple):
     """What dead kernels have left on a host.
 
     Attributes:
-        paths: of connection files, sockets and directories.
+        paths: each with what it is, for a person.
         jobs: named as ours are, and held by no keeper there, each with its scheduler.
     """
 
-    paths: list[str]
+    paths: dict[str, str]
     jobs: list[tuple[type[Scheduler], OwnJob]]
 
 
@@ -151,7 +155,7 @@ class Host:
             alone: over a connection of its own.
             hop: leads on from it to a node.
         """
-        self.name = "" if way is None else str(way.host)
+        self.name, self._is_here = "" if way is None else str(way.host), way is None
         how: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT} if in_a_row else {}
         self._way, self._log = way, log
         self._errand = Errand(way, MODULES, log, alone=alone, hop=hop, **how)
@@ -208,17 +212,18 @@ class Host:
                 kernel.facts.update(job=job.id, time_left=job.left)
 
     def leftovers(self) -> Leftovers:
-        """What dead kernels have left there."""
+        """What dead kernels have left there; on this machine also what their lines have left."""
         left = self.ask("leftovers")
         try:
-            paths = [str(x) for kind in ("files", "sockets", "directories") for x in left[kind]]
+            paths = {str(path): what for kind, what in _KINDS_LEFT.items() for path in left[kind]}
         except (LookupError, TypeError):
             raise self._nonsense("lists what dead kernels have left") from None
         # Before the kernels: whoever holds one of these jobs does so by then.
         jobs = list(self.jobs())
         held = {str(kernel.facts.get("job_name")) for kernel in self._kernels()} if jobs else set()
         found = [x for x in jobs if _OUR_NAME.fullmatch(x[1].name) and x[1].name not in held]
-        return Leftovers(paths, found)
+        here = {str(path): what for path, what in _left_here()} if self._is_here else {}
+        return Leftovers({**here, **paths}, found)
 
     def clean(self, left: Leftovers, *, jobs: bool) -> int:
         """Remove it; how much of it was removed.
@@ -227,7 +232,11 @@ class Host:
             left: as it was found.
             jobs: end the jobs, too.
         """
-        removed = len(self.ask("clean", left.paths) or ())
+        removed = len(self.ask("clean", list(left.paths)) or ())
+        for path, _ in _left_here() if self._is_here else ():
+            if str(path) in left.paths:
+                _remove(path)
+                removed += 1
         for scheduler, job in left.jobs if jobs else ():
             self.ask("run", scheduler.cancel(job.name))
             removed += 1
@@ -288,6 +297,40 @@ class Host:
             raise RemoteKernelsError(f"the process of {kernel.id} is not known")
         else:
             self.ask("send_signal", kernel.facts["pid"], kernel.facts["began"], word)
+
+
+# What a host tells of as left, and what that is.
+_KINDS_LEFT = {
+    "files": "connection file",
+    "sockets": "socket of a kernel",
+    "directories": "directory of a keeper",
+}
+
+
+def _left_here() -> Iterator[tuple[Path, str]]:
+    """What launchers and their connections have left on this machine, each with what it is.
+
+    Each is looked at when it is asked for, so that who removes it at once removes nothing living.
+    """
+    place = place_for_sockets()
+    if place is not None and not is_elsewhere(str(place)):
+        for path in sockets_in(place):
+            if refuses(str(path)):
+                yield path, "shared connection that has died"
+        for kept in KeptLogin.all_in(place):
+            if not kept.is_open or refuses(kept.socket):
+                yield kept.note, kept.ended()
+    for directory in stale_directories():
+        sockets = [str(path) for path in directory.glob("*") if path.is_socket()]
+        if all(map(refuses, sockets)) and not is_elsewhere(str(directory)):
+            yield directory, "directory of a launcher that was killed"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _as_text(content: dict[str, Any]) -> str:

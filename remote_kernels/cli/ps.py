@@ -335,7 +335,9 @@ def clean(
     killed; and jobs of kernels that nobody holds any more. Files that may belong to a kernel on
     another machine, since a file server holds them, are left.
 
-    Without HOST: on this machine, and on the hosts of the kernels that were started from it.
+    Without HOST: on this machine, and on the hosts of the kernels that were started from it. On
+    this machine also shared connections that have died, notes of logins that have ended, and
+    directories of launchers that were killed.
     """
     status = 0
     with _around(hosts, everywhere, values) as around:
@@ -358,7 +360,7 @@ def _clean(host: Host, left: Leftovers, *, yes: bool, end_jobs: bool, dry_run: b
         render.say(f"{shown}: nothing is left of dead kernels.")
         return
     render.say(f"{shown}: left of dead kernels:")
-    for thing in [*left.paths, *jobs]:
+    for thing in [*(f"{path} ({what})" for path, what in left.paths.items()), *jobs]:
         render.say(f"  {printable(thing)}")
     if dry_run:
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import pytest
 
 from bed import Bed, Machine, wait_until
 from frontend import Kernel, Site, add_kernel, ours, remote_kernels
+from remote_kernels.ssh_connection import shared_connection_pid
 
 HOME = "/home/ada"
 RUNTIME = f"{HOME}/.local/share/jupyter/runtime"
@@ -206,3 +209,54 @@ def test_a_directory_that_a_keeper_has_left(bed: Bed) -> None:
     assert "Removed 2 of 2" in remote_kernels("clean", "ada@far", "--yes")
     assert directory not in bed.far.files()
     assert file not in bed.far.files()
+
+
+def test_what_is_left_on_this_machine(bed: Bed, site: Site, tmp_path: Path) -> None:
+    runtime = Path(os.environ["JUPYTER_RUNTIME_DIR"])
+    runtime.mkdir(parents=True)
+    file = str(runtime / "kernel-living.json")
+    with Kernel(add_kernel(site), tmp_path, connection_file=file) as kernel:
+        place = Path(os.environ["XDG_RUNTIME_DIR"])
+        living = {*runtime.iterdir(), *place.iterdir()}
+        left = [*lost_login(place), directory_of_killed(place), runtime / "kernel-dead.json"]
+        left[-1].write_text(json.dumps({**json.loads(Path(file).read_text()), "hb_port": 1}))
+
+        shown = remote_kernels("clean", "--dry-run")
+        assert shown.startswith("this machine: left of dead kernels:\n")
+        assert {line.split(" (")[0].strip() for line in shown.splitlines() if " (" in line} == {
+            str(path) for path in left
+        }
+        assert "ada@far: nothing is left" in shown
+        # What is of a host is asked there.
+        assert "this machine" not in remote_kernels("clean", "ada@far", "--yes")
+        assert {*runtime.iterdir(), *place.iterdir()} == {*living, *left}
+
+        assert f"Removed {len(left)} of {len(left)}." in remote_kernels("clean", "--yes")
+        assert {*runtime.iterdir(), *place.iterdir()} == living
+        assert "this machine: nothing is left" in remote_kernels("clean", "--yes")
+        assert kernel.value("6 * 7") == 42
+        # Its connection still takes new sessions.
+        logins = bed.far.logins()
+        assert only()["line"] == "connected"
+        assert bed.far.logins() == logins
+
+
+def lost_login(place: Path) -> list[Path]:
+    """What is left of a login whose ssh was killed: its socket, and its note."""
+    assert ours("login", "ada@far:2222").end()[0] == 0
+    (note,) = place.glob("rk-*.login")
+    path = Path(json.loads(note.read_text())["socket"])
+    os.kill(shared_connection_pid(("ssh",), path), signal.SIGKILL)
+    wait_until(lambda: shared_connection_pid(("ssh",), path) == 0, 10, "its end")
+    return [path, note]
+
+
+def directory_of_killed(place: Path) -> Path:
+    """What a launcher leaves that is killed before it could remove it."""
+    code = "from remote_kernels.private_directory import *; print(PrivateDirectory().path)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    path = Path(done.stdout.strip())
+    assert path.parent == place
+    return path

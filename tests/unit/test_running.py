@@ -146,7 +146,7 @@ def test_what_dead_kernels_have_left(runtime: Path, tmp_path: Path) -> None:
 
 def test_files_of_other_machines_are_left(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(runtime / "kernel-elsewhere.json")
-    monkeypatch.setattr(running, "_is_elsewhere", lambda path: True)
+    monkeypatch.setattr(running, "is_elsewhere", lambda path: True)
     assert next(running.leftovers())["files"] == []
 
 

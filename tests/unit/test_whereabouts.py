@@ -5,18 +5,29 @@ The host is played by an object that answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from remote_kernels import whereabouts
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.hosts import Host as Address
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.interfaces.slurm import Slurm
+from remote_kernels.shared_login import KeptLogin
 from remote_kernels.way import Way
-from remote_kernels.whereabouts import Host, way_to
+from remote_kernels.whereabouts import Host, Leftovers, way_to
 
+_FAR = Way(Address("far"))
 NOTHING: dict[str, list[str]] = {"files": [], "sockets": [], "directories": []}
 
 
@@ -28,10 +39,13 @@ class Played(Host):
         answers: to these questions.
     """
 
-    def __init__(self, *schedulers: type[Scheduler], **answers: Any) -> None:
-        super().__init__(Way(Address("far")), schedulers, lambda text: None)
+    def __init__(
+        self, *schedulers: type[Scheduler], way: Way | None = _FAR, **answers: Any
+    ) -> None:
+        super().__init__(way, schedulers, lambda text: None)
         self.asked: list[str] = []
         self.answers: dict[str, Any] = {"leftovers": NOTHING, "kernels": [], "run": "", **answers}
+        self.answers.setdefault("clean", [])
 
     def ask(self, name: str, *arguments: Any) -> Any:
         self.asked.append(name)
@@ -98,3 +112,141 @@ def test_the_way_is_that_of_the_kernels_there() -> None:
     by_another = Way(Address("far"), (Address("other"),))
     with pytest.raises(RemoteKernelsError, match="kernels go to far by 2 ways"):
         way_to("far", [through, by_another])
+
+
+# --- what is left on this machine ----------------------------------------------------------------
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory for sockets, and of launchers' directories the only one that is looked at."""
+    everywhere = whereabouts.stale_directories
+    # A path of a socket may not be long.
+    with TemporaryDirectory(dir="/tmp") as name:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
+        monkeypatch.setattr(
+            whereabouts,
+            "stale_directories",
+            lambda: (path for path in everywhere() if path.parent == Path(name)),
+        )
+        yield Path(name)
+
+
+@pytest.fixture
+def living(place: Path) -> Iterator[socket.socket]:
+    """A shared connection that lives."""
+    with socket.socket(socket.AF_UNIX) as master:
+        master.bind(str(socket_of(place, "a")))
+        master.listen()
+        yield master
+
+
+def socket_of(place: Path, letter: str, more: str = "") -> Path:
+    """Where a shared connection has its socket."""
+    return place / f"{letter * 40}-{letter * 8}{more}"
+
+
+def dead(path: Path) -> Path:
+    """A socket on which nobody listens."""
+    with socket.socket(socket.AF_UNIX) as master:
+        master.bind(str(path))
+    return path
+
+
+def note(place: Path, letter: str, *, left: float) -> Path:
+    """The note of a login to a host of that name, of which so many seconds are left."""
+    now = time.time()
+    path = place / f"rk-{letter * 8}.login"
+    KeptLogin(letter, (), now - 60, now + left, str(socket_of(place, letter)), path).write()
+    return path
+
+
+def directory_of(place: Path, pid: int) -> Path:
+    """The private directory of a launcher."""
+    path = place / f"rk-{pid}-0011223344"
+    path.mkdir(mode=0o700)
+    (path / "ssh_config").touch()
+    return path
+
+
+@pytest.fixture
+def gone() -> int:
+    """The number of a process that is there no more."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+def test_connections_and_launchers_leave_nothing(
+    place: Path, living: socket.socket, gone: int
+) -> None:
+    left = {
+        str(dead(socket_of(place, "b"))): "shared connection that has died",
+        str(dead(socket_of(place, "c", "-17"))): "shared connection that has died",
+        str(note(place, "d", left=-1)): "the login to d has run out",
+        str(note(place, "b", left=60)): "the login to b .* was lost",
+        str(directory_of(place, gone)): "directory of a launcher that was killed",
+    }
+    stays = [
+        socket_of(place, "a"),
+        # It is to be ended in order, which its time alone does not do.
+        note(place, "a", left=-1),
+        # Not ours, or only begun.
+        dead(place / "somebody"),
+        dead(socket_of(place, "e", ".0123456789abcdef")),
+        directory_of(place, os.getpid()),
+        place / "rk-note",
+    ]
+    stays[-1].touch()
+    host = Played(way=None)
+    found = host.leftovers()
+    assert set(found.paths) == set(left)
+    assert all(re.match(left[path], what) for path, what in found.paths.items())
+    assert all(map(os.path.exists, left))
+    assert host.clean(found, jobs=False) == len(left)
+    assert sorted(place.iterdir()) == sorted(stays)
+    assert host.leftovers().paths == {}
+
+
+def test_what_lives_again_is_not_removed(place: Path, gone: int) -> None:
+    path, kept = dead(socket_of(place, "a")), note(place, "a", left=60)
+    directory = directory_of(place, gone)
+    host = Played(way=None)
+    found = host.leftovers()
+    assert len(found.paths) == 3
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as master, socket.socket(socket.AF_UNIX) as own:
+        master.bind(str(path))
+        master.listen()
+        own.bind(str(directory / "socket"))
+        own.listen()
+        assert host.clean(found, jobs=False) == 0
+        assert host.leftovers().paths == {}
+    assert path.exists()
+    assert kept.exists()
+    assert directory.exists()
+
+
+def test_nothing_but_what_was_shown_is_removed(place: Path) -> None:
+    host = Played(way=None)
+    found = host.leftovers()
+    later = dead(socket_of(place, "a"))
+    assert host.clean(found, jobs=False) == 0
+    assert later.exists()
+
+
+def test_a_place_that_a_file_server_holds(
+    place: Path, gone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever listens on a socket there, or has that number, may do so on another machine.
+    dead(socket_of(place, "a"))
+    directory_of(place, gone)
+    monkeypatch.setattr(whereabouts, "is_elsewhere", lambda path: True)
+    assert Played(way=None).leftovers().paths == {}
+
+
+def test_at_another_host_nothing_of_this_machine_is_left(place: Path) -> None:
+    path = dead(socket_of(place, "a"))
+    host = Played()
+    assert host.leftovers().paths == {}
+    host.clean(Leftovers({str(path): ""}, []), jobs=False)
+    assert path.exists()
