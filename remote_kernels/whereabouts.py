@@ -534,14 +534,23 @@ def _hop(scheduler: type[Scheduler], job: str, node: str) -> bytes:
 def with_launchers(found: Sequence[Found]) -> list[Found]:
     """What was found, with what is known here of hosts that did not answer.
 
+    Launchers of this machine, which look like kernels to its front ends, are none.
+
     Args:
         found: on several hosts.
     """
     here = os.uname().nodename
     kernels = [kernel.facts for kernel in kernels_of(found)]
     known = {facts.get("launcher") for facts in kernels if facts.get("from") == here}
-    result = list(found)
-    for launcher in launchers():
+    running = list(launchers())
+    pids = {launcher.pid for launcher in running}
+    result = [
+        each._replace(
+            kernels=tuple(x for x in each.kernels if x.host or x.facts["pid"] not in pids)
+        )
+        for each in found
+    ]
+    for launcher in running:
         way = interface_named(launcher.options.interface).way(launcher.options)
         host = "" if way is None else str(way.host)
         for number, each in enumerate(result):

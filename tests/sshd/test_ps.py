@@ -83,12 +83,19 @@ def test_a_kernel_of_ours(kernel: Kernel) -> None:
     assert kernel.reply_to(message)["ename"] == "KeyboardInterrupt"
 
 
-def test_it_is_found_without_a_word(kernel: Kernel) -> None:
-    # Where its launcher goes, and among the kernels of this machine.
-    assert [x["name"] for x in ps("--all")] == ["Test"]
-    done = subprocess.run(
-        [sys.executable, "-m", "remote_kernels", "ps"], capture_output=True, text=True, timeout=60
-    )
+def test_it_is_found_without_a_word(site: Site, tmp_path: Path) -> None:
+    # Where its launcher goes. That is no kernel of this machine, though it listens like one.
+    runtime = Path(os.environ["JUPYTER_RUNTIME_DIR"])
+    runtime.mkdir()
+    file = str(runtime / "kernel-1.json")
+    with Kernel(add_kernel(site), tmp_path, connection_file=file):
+        assert [x["name"] for x in ps("--all")] == ["Test"]
+        done = subprocess.run(
+            [sys.executable, "-m", "remote_kernels", "ps"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
     assert done.stdout.count("\n") == 1
     assert "  Test  far  " in done.stdout
 
