@@ -200,16 +200,18 @@ class Change(NamedTuple):
     """What is to become of one kernelspec.
 
     Attributes:
-        what: added, updated, removed or left.
+        what: added, updated, removed, left or failed.
         spec: as it is to be, or as it was.
         found: over there; None if it has gone.
-        why: it is removed or left; empty otherwise.
+        why: it is removed, left or failed; empty otherwise.
+        error: by which it failed; None if it did not.
     """
 
     what: str
     spec: KernelSpec
     found: Found | None
     why: str = ""
+    error: RemoteKernelsError | None = None
 
     def data(self) -> dict[str, Any]:
         """The same for programs."""
@@ -349,15 +351,15 @@ def _digest(there: There, found: Found) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write(errand: Errand, changes: Sequence[Change]) -> None:
+def write(errand: Errand, changes: Sequence[Change]) -> list[Change]:
     """Write the kernelspecs of changes, and remove those that are to be removed.
 
     Args:
         errand: to their host, for their logos.
         changes: to be made.
 
-    Raises:
-        KernelSpecError: one cannot be written; it is as before.
+    Returns:
+        The changes; what could not be written has failed, and is as before.
     """
     wanted = [x for x in changes if x.what in ("added", "updated") and x.found is not None]
     files = {change.found.files: None for change in wanted if change.found and change.found.files}
@@ -371,12 +373,18 @@ def write(errand: Errand, changes: Sequence[Change]) -> None:
     if directories:
         note(errand.ask("files", directories, told=note))
     logos = {place: _logos(answer) for place, answer in zip(directories, answers, strict=False)}
-    for change in wanted:
-        assert change.found is not None
-        kernelspecs.write(change.spec, logos.get(change.found.files, {}))
-    for change in changes:
-        if change.what == "removed":
+    return [_written(change, logos) for change in changes]
+
+
+def _written(change: Change, logos: Mapping[str, Mapping[str, bytes]]) -> Change:
+    try:
+        if change.what in ("added", "updated") and change.found is not None:
+            kernelspecs.write(change.spec, logos.get(change.found.files, {}))
+        elif change.what == "removed":
             kernelspecs.remove(change.spec)
+    except KernelSpecError as error:
+        return change._replace(what="failed", why=error.sentence, error=error)
+    return change
 
 
 def _logos(answer: Any) -> dict[str, bytes]:
@@ -419,28 +427,37 @@ def sync(errand: Errand, there: There, discovery: Discovery) -> list[Change]:
 
 
 def all_added(there: There, chosen: Sequence[Found], by: str) -> list[Change]:
-    """The kernelspecs of several kernels, of which no two may be one; see :func:`added`."""
+    """The kernelspecs of several kernels; see :func:`added`. Those that cannot be have failed."""
     changes: dict[str, Change] = {}
+    failed = []
     for found in chosen:
-        change = added(there, found, by)
-        other = changes.setdefault(change.spec.name, change)
-        if other.found is not None and other.found.path != found.path:
-            raise KernelSpecError(
-                f"{other.found.name} and {found.name} would both be the kernel {change.spec.name}",
-                advice="add them one after another, one of them with another --name",
-            )
-    return list(changes.values())
+        try:
+            change = added(there, found, by)
+            other = changes.setdefault(change.spec.name, change)
+            if other.found is not None and other.found.path != found.path:
+                raise KernelSpecError(
+                    f"{other.found.name} would be the kernel {change.spec.name}, too",
+                    advice="add this one with another --name",
+                )
+        except RemoteKernelsError as error:
+            error.sentence = f"{found.name} cannot be added: {error.sentence}"
+            failed.append(Change("failed", _unwritten(there, found), found, error.sentence, error))
+    return [*changes.values(), *failed]
+
+
+def _unwritten(there: There, found: Found) -> KernelSpec:
+    """What names the kernelspec of a kernel that cannot have one."""
+    options = there.options._replace(name=there.options.name or found.name)
+    return KernelSpec(there.parent / kernelspecs.kernel_name(options).lower(), {})
 
 
 def _tried(there: There, found: Found, taken: set[str]) -> Change:
-    options = there.options._replace(name=found.name)
-    directory = there.parent / kernelspecs.kernel_name(options).lower()
     try:
         change = added(there, found, "sync")
         if change.spec.name in taken:
             raise KernelSpecError(f"another one here would be the kernel {change.spec.name}, too")
     except RemoteKernelsError as error:
-        return Change("left", KernelSpec(directory, {}), found, error.sentence)
+        return Change("left", _unwritten(there, found), found, error.sentence)
     taken.add(change.spec.name)
     return change
 

@@ -99,8 +99,9 @@ def _action(flags: list[str], text: str, **settings: Any) -> ManageOption:
             "Print a list of objects, one for each host, with host, error (null, or an object with "
             "sentence, said, try and more), kernels (each with name, kind, path, language, "
             "version, program, argv, activate, env, starts, problem and install), notes (what "
-            "could not be looked at), and added, updated, removed and left (each a list of "
-            "objects with name, display_name, path and why).",
+            "could not be looked at), and added, updated, removed, left and failed (each a list of "
+            "objects with name, display_name, path and why); of several that failed, error is the "
+            "first.",
             is_flag=True,
         ),
         *(
@@ -156,13 +157,17 @@ def _at(host: str, request: Request) -> tuple[int, dict[str, Any]]:
                 _show(host, found)
             made = _changes(errand, there, found, request)
             if not request.dry_run:
-                discovery.write(errand, made)
+                made = discovery.write(errand, made)
         data.update(_made(made, request))
-    except RemoteKernelsError as error:
+        errors = [change.error for change in made if change.error is not None]
+    except RemoteKernelsError as failure:
+        errors = [failure]
+    for error in errors:
         error.clean(printable)
         if not request.json:
             click.echo(error.block() if error.said else in_words(error), err=True)
-        return error.exit_code, {**data, "error": error.data()}
+    if errors:
+        return errors[0].exit_code, {**data, "error": errors[0].data()}
     return 0, data
 
 
@@ -236,14 +241,14 @@ _WOULD = {"added": "add", "updated": "change", "removed": "remove", "left": "lea
 def _made(made: Sequence[Change], request: Request) -> dict[str, Any]:
     """Say what has become of kernelspecs; the same for programs."""
     if not request.json:
-        for change in made:
+        for change in (change for change in made if change.what in _SAID):
             verb = f"Would {_WOULD[change.what]}" if request.dry_run else _SAID[change.what]
             why = f" ({printable(change.why)})" if change.why else ""
             shown = printable(change.spec.display_name)
             render.say(f"{verb} kernel ['{change.spec.name}']: {shown}.{why}")
         if not made and _acts(request):
             render.say("Nothing is to be changed." if request.sync else "Nothing is to be added.")
-    return {what: [x.data() for x in made if x.what == what] for what in _SAID}
+    return {what: [x.data() for x in made if x.what == what] for what in (*_SAID, "failed")}
 
 
 def _described(found: Discovery) -> dict[str, Any]:

@@ -462,6 +462,60 @@ def test_all_that_are_said_to_be_added_are_there(
     assert len(shown) == len(written(kernels))
 
 
+def test_what_cannot_be_added_keeps_no_other_from_it(
+    there: There, kernels: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = Host(
+        raw("bad", env={"NO NAME": "1"}),
+        raw("py-3.11", path="/a"),
+        raw("py311", path="/b"),
+        raw("good"),
+    )
+    dry = said(monkeypatch, capsys, host, "--add-all", "--dry-run")
+    assert not kernels.exists()
+    code, out, err = said(monkeypatch, capsys, host, "--add-all")
+    assert (dry[0], dry[2]) == (code, err)
+    assert code == OptionsError.exit_code
+    assert out.splitlines() == [
+        "Added kernel ['rik_ssh_ada_far_py311']: SSH ada@far py-3.11.",
+        "Added kernel ['rik_ssh_ada_far_good']: SSH ada@far good.",
+    ]
+    assert "remote-kernels: bad cannot be added: " in err
+    assert "py311 cannot be added: py-3.11 would be the kernel rik_ssh_ada_far_py311, too." in err
+    assert set(written(kernels)) == {"rik_ssh_ada_far_py311", "rik_ssh_ada_far_good"}
+
+
+def test_what_cannot_be_added_is_told_to_programs(
+    kernels: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = Host(raw("bad", env={"NO NAME": "1"}), raw("good"))
+    code, out, _ = said(monkeypatch, capsys, host, "--add-all", "--json")
+    (data,) = json.loads(out)
+    assert [x["name"] for x in data["added"]] == ["rik_ssh_ada_far_good"]
+    (failed,), error = data["failed"], data["error"]
+    assert failed["path"] == f"{HOME}/miniconda3/envs/bad"
+    assert failed["why"] == error["sentence"]
+    assert error["exit_code"] == code
+
+
+@pytest.mark.parametrize("action", ["--add-all", "--sync"])
+def test_what_cannot_be_written_keeps_no_other_from_it(
+    kernels: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    action: str,
+) -> None:
+    host = Host(raw("bad"), raw("good"))
+    kernels.mkdir(parents=True)
+    # Something lies where its directory is to be.
+    (kernels / "rik_ssh_ada_far_bad").touch()
+    code, out, err = said(monkeypatch, capsys, host, action)
+    assert code == KernelSpecError.exit_code
+    assert out == "Added kernel ['rik_ssh_ada_far_good']: SSH ada@far good.\n"
+    assert "rik_ssh_ada_far_bad cannot be written: " in err
+    assert (kernels / "rik_ssh_ada_far_good/kernel.json").exists()
+
+
 # --- logos ---------------------------------------------------------------------------------------
 
 
