@@ -283,7 +283,9 @@ class Survey:
         """One of the commands of each installation."""
         places = [*self._path, *(os.path.join(prefix, "bin") for prefix in self._prefixes)]
         found = [_program(os.path.join(place, "jupyter-kernelspec")) for place in places]
-        return list({os.path.realpath(path): path for path in reversed(found) if path}.values())
+        # Those of pyenv's own versions are among them anyway.
+        found = [path for path in found if path and not _is_shim(path)]
+        return list({os.path.realpath(path): path for path in reversed(found)}.values())
 
     def _ask_jupyter(self, path: str) -> "list[Spec]":
         """The kernelspecs that one Jupyter knows."""
@@ -391,8 +393,7 @@ class Survey:
                 continue
             for name in ["python3", *(f"python3.{minor}" for minor in range(6, 30))]:
                 path = _program(os.path.join(place, name))
-                # pyenv's are no Pythons, but look for one.
-                if path and not os.path.dirname(path).endswith("/shims"):
+                if path and not _is_shim(path):
                     found.append(path)
         return found
 
@@ -698,6 +699,11 @@ def _interpreter(script: str) -> str:
 
 def _program(path: str) -> str:
     return path if os.access(path, os.X_OK) and os.path.isfile(path) else ""
+
+
+def _is_shim(path: str) -> bool:
+    """Whether a program is pyenv's, which only looks for one of its name, and may find none."""
+    return os.path.dirname(path).endswith("/shims")
 
 
 def _command(argv: "Sequence[str]") -> str:

@@ -604,6 +604,17 @@ def test_a_jupyter_that_makes_no_sense_is_noted(far: Far) -> None:
     assert sorted(found["notes"]) == [[x, "does not list its kernelspecs"] for x in sorted(paths)]
 
 
+def test_pyenv_s_jupyter_is_none(far: Far) -> None:
+    # It is there when one of pyenv's versions has a Jupyter, be it not the one that is chosen.
+    shim = far.program("shims/jupyter-kernelspec", "echo 'pyenv: command not found' >&2; exit 127")
+    far.start(f"PATH=$PATH:{shim.parent}")
+    plain = {"argv": [str(far.program("kernel", ""))]}
+    far.jupyter_that_knows(".pyenv/versions/3.12.1/bin/jupyter-kernelspec", {"one": ("one", plain)})
+    found = far.look()
+    assert found["notes"] == []
+    assert [kernel["name"] for kernel in found["kernels"]] == ["one"]
+
+
 def test_a_broken_kernelspec_of_a_jupyter_hides_no_other_kernel(far: Far) -> None:
     good = {"argv": [str(far.program("kernel", ""))]}
     documents = [{"argv": []}, {"argv": None}, {}, {"argv": [1]}, [], "x", None, {"argv": "x"}]
