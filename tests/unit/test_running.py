@@ -53,12 +53,18 @@ def found(directory: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def process(runtime: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that was given a connection file."""
+    """A process that was given a connection file, and whose program runs."""
     file = write(runtime / "kernel-given.json", kernel_name="mine")
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-f", str(file)])
-    yield child
-    child.kill()
-    child.wait()
+    code = "import time; print(flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, "-f", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        try:
+            # Before that it has no memory to speak of, and dies of what it could handle.
+            assert child.stdout is not None
+            assert child.stdout.readline()
+            yield child
+        finally:
+            child.kill()
 
 
 def test_a_process_with_a_file(runtime: Path, process: subprocess.Popen[bytes]) -> None:
@@ -155,7 +161,7 @@ def test_a_process_is_stopped(process: subprocess.Popen[bytes], runtime: Path) -
     with pytest.raises(CannotAnswer, match="not there"):
         next(running.send_signal(process.pid, kernel["began"] - 60, "STOP"))
     assert process.poll() is None
-    wait_until(lambda: running.lives(process.pid), 5, "its start")
+    assert running.lives(process.pid)
     list(running.send_signal(process.pid, kernel["began"], "INT"))
     wait_until(lambda: process.poll() is not None, 10, "its end")
     assert not running.lives(process.pid)
