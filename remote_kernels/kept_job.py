@@ -322,7 +322,8 @@ class KeptJob(KeptLife):
         if words[:1] == ["HELLO"]:
             self.allocation.on_job_id(" ".join(words[2:]))
         self.kernel.on_message(line)
-        if words == ["UP"]:
+        if words == ["UP"] and self._step is None:
+            # It may have been started anew, and the channel go through a step already.
             self._begin_step()
 
     def _on_wish(self, words: list[str]) -> None:

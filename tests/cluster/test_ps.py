@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bed import wait_until
-from frontend import Kernel, add_kernel, remote_kernels
+from frontend import Kernel, add_kernel, log_text, remote_kernels
 from queues import Queue, only
 
 
@@ -28,10 +28,12 @@ def test_a_kernel_in_a_job(queue: Queue, tmp_path: Path) -> None:
         assert kernel.reply_to(message)["ename"] == "KeyboardInterrupt"
 
         kernel.run("here = 1")
+        ways = log_text().count("far side: KEEPER ")
         assert remote_kernels("restart", found["id"]).startswith("Restarted ")
         kernel.wait_for_new_start()
         assert kernel.value("'here' in globals()") is False
         assert [x.id for x in queue.jobs()] == [job.id]
+        assert log_text().count("far side: KEEPER ") == ways
 
         assert remote_kernels("stop", found["id"]).startswith("Stopped ")
         assert kernel.launcher_status(20) == 32
