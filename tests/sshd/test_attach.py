@@ -20,6 +20,7 @@ from frontend import Kernel, failing, ours, remote_kernels
 from remote_kernels import kernelspecs
 
 HOME = "/home/ada"
+RUNTIME = f"{HOME}/.local/share/jupyter/runtime"
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 
 
@@ -36,7 +37,7 @@ def by_hand(
         inside: the command line of what the kernel is started in, and ended with.
         info: what else the file holds.
     """
-    file = f"{HOME}/.local/share/jupyter/runtime/{name}"
+    file = f"{RUNTIME}/{name}"
     ports = {port: 21000 + number for number, port in enumerate(PORTS)}
     whole = {
         **{"transport": "tcp", "ip": "127.0.0.1", "key": "hers", "kernel_name": "by hand"},
@@ -94,6 +95,67 @@ class Attached:
         assert not self.file.exists()
 
 
+# What ada's browser says to her server: how, to which address, and the code of a cell.
+BROWSER = """
+import asyncio, json, sys, urllib.request, uuid
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
+
+how, address, code = sys.argv[1:]
+key = {"Authorization": "token known"}
+
+async def run():
+    line = await websocket_connect(HTTPRequest(address.replace("http", "ws", 1), headers=key))
+    names = dict.fromkeys(("msg_id", "session"), uuid.uuid4().hex)
+    header = {**names, "msg_type": "execute_request", "username": "ada", "version": "5.3"}
+    message = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}}
+    await line.write_message(json.dumps({**message, "content": {"code": code}, "buffers": []}))
+    while True:
+        message = json.loads(await line.read_message())
+        if message["parent_header"].get("msg_id") == names["msg_id"]:
+            print(end=message["content"].get("text", ""))
+            if message["content"].get("execution_state") == "idle":
+                return
+
+if how == "CELL":
+    asyncio.run(run())
+else:
+    asked = urllib.request.Request(address, headers=key, method=how)
+    print(urllib.request.urlopen(asked, timeout=20).read().decode())
+"""
+
+
+class JupyterServer:
+    """What JupyterLab runs, on ada's machine and for her alone."""
+
+    def __init__(self, bed: Bed) -> None:
+        self._bed = bed
+
+    @contextmanager
+    def runs(self) -> Iterator[None]:
+        """Run it; with it, its kernels end."""
+        far = self._bed.far
+        program = Path(self._bed.far_python).with_name("jupyter-server")
+        command = f"{program} --no-browser --ServerApp.ip=127.0.0.1 --ServerApp.port=0"
+        text = f"nohup {command} >/dev/null 2>&1 </dev/null & echo $!"
+        started = far.run(["sh", "-c", text], user="ada", env={"JUPYTER_TOKEN": "known"})
+        pid = started.stdout.strip()
+        told = f"{RUNTIME}/jpserver-{pid}.json"
+        try:
+            wait_until(lambda: told in far.files(HOME), 30, "the server")
+            self._address = f"{json.loads(far.read(told))['url']}api/kernels"
+            yield
+        finally:
+            far.run(["kill", pid])
+            wait_until(lambda: not far.processes("ada"), 20, "the end of the server")
+            far.run(["rm", "-rf", f"{HOME}/.local/share/jupyter", f"{HOME}/.ipython"])
+
+    def ask(self, how: str, where: str = "", code: str = "") -> str:
+        """Do what a browser does there; what the server answers, or what a cell prints."""
+        command = [self._bed.far_python, "-c", BROWSER, how, self._address + where, code]
+        return self._bed.far.run(command, user="ada").stdout
+
+
 @contextmanager
 def client_of(file: Path) -> Iterator[BlockingKernelClient]:
     """A front end that has nothing but the file."""
@@ -135,18 +197,54 @@ def test_the_newest_kernel_and_two_front_ends(bed: Bed) -> None:
 
 
 def test_unix_sockets(bed: Bed) -> None:
-    place = {"transport": "ipc", "ip": f"{HOME}/.local/share/jupyter/runtime/hand-ipc"}
+    place = {"transport": "ipc", "ip": f"{RUNTIME}/hand-ipc"}
     with by_hand(bed, **place), Attached("hand") as attached, client_of(attached.file) as client:
         assert printed(client, "print(6 * 7)") == "42\n"
 
 
+def test_a_kernel_of_a_jupyter_server(bed: Bed) -> None:
+    server = JupyterServer(bed)
+    with server.runs():
+        kernel = json.loads(server.ask("POST"))["id"]
+        with Attached() as attached, client_of(attached.file) as client:
+            assert f"Attached to kernel {kernel[:8]} (python3)" in attached.told
+            printed(client, "here = 41")
+            assert server.ask("CELL", f"/{kernel}/channels", "here += 1; print(here)") == "42\n"
+            assert printed(client, "print(here)") == "42\n"
+        person = ours("attach", "ada@far", "--console")
+        person.sees(r"In.*\[")
+        person.types("import time\n")
+        person.types("print('be' + 'gun', flush=True); time.sleep(600)")
+        person.sees("begun")
+        person.presses("c")
+        person.sees("KeyboardInterrupt")
+        person.sees(r"In.*\[")
+        person.types("exit")
+        person.end()
+        (told,) = json.loads(server.ask("GET"))
+        assert (told["id"], told["execution_state"]) == (kernel, "idle")
+        assert server.ask("CELL", f"/{kernel}/channels", "print(here)") == "42\n"
+
+
 def test_a_kernel_of_vs_code(bed: Bed) -> None:
-    name = "kernel-v3c0ffee0000000000000000000000000000000000.json"
-    with ExitStack() as stack:
-        stack.enter_context(by_hand(bed, name, "--f="))
-        attached = stack.enter_context(Attached("c0ffee"))
-        client = stack.enter_context(client_of(attached.file))
-        assert printed(client, "print(6 * 7)") == "42\n"
+    """Its file has no name of a kernel, its ports are the first free ones from 9000 on."""
+    file = "kernel-v3c0ffee0000000000000000000000000000000000.json"
+    order = ("hb_port", "control_port", "shell_port", "stdin_port", "iopub_port")
+    ports = {port: 9000 + number for number, port in enumerate(order)}
+    with by_hand(bed, file, "--f=", kernel_name="", **ports):
+        with Attached() as attached, client_of(attached.file) as client:
+            assert "Attached to kernel c0ffee" in attached.told
+            assert printed(client, "here = 41; print(here + 1)") == "42\n"
+        with Attached("c0ffee") as again, client_of(again.file) as client:
+            code = "import threading\nthreading.Event().wait(60)"
+            message = client.execute(code, stop_on_error=False)
+            wait_until(lambda: "busy" in str(client.get_iopub_msg(timeout=10)), 20, "its work")
+            assert remote_kernels("interrupt", "c0ffee", "--on", "ada@far")
+            reply = client.get_shell_msg(timeout=20)
+            while reply["parent_header"]["msg_id"] != message:
+                reply = client.get_shell_msg(timeout=20)
+            assert reply["content"]["ename"] == "KeyboardInterrupt"
+            assert printed(client, "print(here)") == "41\n"
 
 
 def test_a_kernel_in_a_container(bed: Bed) -> None:
