@@ -299,6 +299,17 @@ class NoKernelError(RemoteKernelsError):
     advice = "see what runs there: remote-kernels ps HOST"
 
 
+class KernelNetworkError(RemoteKernelsError):
+    """The kernel is in a network of its own, as in a container, which may not be entered."""
+
+    exit_code = 34
+    step = steps.ANSWER
+    advice = (
+        "let the container publish the kernel's ports; or share a directory with it, and let the "
+        "kernel use the transport ipc there"
+    )
+
+
 class KernelStoppedError(RemoteKernelsError):
     """The kernel was stopped by ``remote-kernels stop``."""
 

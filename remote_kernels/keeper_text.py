@@ -54,7 +54,7 @@ _OF_KERNEL = (
 )
 _OF_VISIT = (
     *(*_MODULES, "spool", "socket_keeper", "answers", "login_shell", "login_environment"),
-    *("processes", "running", "visiting_keeper"),
+    *("processes", "running", "namespaces", "visiting_keeper"),
 )
 _MODULES_OF = {
     "Kernel": _OF_KERNEL,

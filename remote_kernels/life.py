@@ -326,6 +326,12 @@ class Life:
             )
         if what == "KERNEL":
             return errors.NoKernelError("there is no such kernel to attach to", said=self.said)
+        if what == "NETWORK":
+            return errors.KernelNetworkError(
+                "the kernel runs in a network namespace of its own, which we may not enter",
+                host=self.where(),
+                said=self.said,
+            )
         if what == "ENVIRONMENT":
             return errors.ActivationError(
                 f"cannot activate the environment {self.options.activate}", said=self.said

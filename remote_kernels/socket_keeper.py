@@ -13,10 +13,12 @@ from remote_kernels.spool import FileSpool, Room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     #: A path, or IP and port.
     Address = str | tuple[str, int]
+    #: Makes a socket of a family.
+    Make = Callable[[int], socket.socket]
 
 #: The kernel's sockets in the order of their urgency.
 SOCKETS = ("control_port", "stdin_port", "shell_port", "hb_port", "iopub_port")
@@ -55,6 +57,7 @@ class SocketKeeper(Keeper):
         self.output = self.channel.open(OUTPUT, OUTPUT_RANK, self._spool())
         self.connections: dict[int, Connection | _Waiting] = {}
         self._addresses: Sequence[Address] = ()
+        self._make: Make = socket.socket
         self._listening = [False] * len(SOCKETS)
         self._began = 0.0
 
@@ -72,13 +75,14 @@ class SocketKeeper(Keeper):
         else:
             super().on_words(words)
 
-    def carry_to(self, addresses: "Sequence[Address]") -> None:
+    def carry_to(self, addresses: "Sequence[Address]", make: "Make" = socket.socket) -> None:
         """Carry what is opened to these sockets, as soon as they are there.
 
         Args:
             addresses: of all five, in the order of SOCKETS.
+            make: makes a socket that reaches an IP.
         """
-        self._addresses = addresses
+        self._addresses, self._make = addresses, make
         self._listening = [False] * len(SOCKETS)
         self._began = time.monotonic()
         self._look_for_sockets(addresses)
@@ -98,7 +102,7 @@ class SocketKeeper(Keeper):
             return
         for index, listens in enumerate(self._listening):
             if not listens:
-                connection = connected(addresses[index])
+                connection = connected(addresses[index], self._make)
                 if connection is not None:
                     connection.close()
                     self._listening[index] = True
@@ -124,7 +128,7 @@ class SocketKeeper(Keeper):
     def _connect(self, waiting: "_Waiting") -> None:
         stream = waiting.stream
         del self.connections[stream.number]
-        found = connected(self._addresses[waiting.index])
+        found = connected(self._addresses[waiting.index], self._make)
         if found is None or stream.peer_ended:
             stream.cut()
             return
@@ -151,17 +155,21 @@ class _Waiting:
         self.data += data
 
 
-def connected(address: "Address") -> "socket.socket | None":
+def connected(address: "Address", make: "Make" = socket.socket) -> "socket.socket | None":
     """A connection to a socket of the kernel; None if nobody listens there.
 
     Args:
         address: of the socket.
+        make: makes a socket that reaches an IP.
     """
     if isinstance(address, str):
         connection = socket.socket(socket.AF_UNIX)
     else:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        connection = socket.socket(family)
+        try:
+            connection = make(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        except OSError:
+            # What it would be made in has gone.
+            return None
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.settimeout(CONNECT_PATIENCE)
     try:

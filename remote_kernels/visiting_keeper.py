@@ -7,19 +7,23 @@ passes interrupts on. It never ends the kernel. Python 3.6, the standard library
 
 import json
 import os
+import socket
+import time
+from functools import partial
 
 from remote_kernels import running
 from remote_kernels.answers import CannotAnswer
 from remote_kernels.keeper import BEAT, Order
+from remote_kernels.namespaces import has_own_network, socket_inside
 from remote_kernels.socket_keeper import SOCKETS, SocketKeeper, connected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from remote_kernels.socket_keeper import Address
+    from remote_kernels.socket_keeper import Address, Make
 
 # Of what is told in a line.
 _LINE = 20_000
-# Seconds between two looks whether the kernel lives, and for one that is started anew.
+# Seconds between two looks whether the kernel lives, and for the start of one.
 _LOOK_EVERY, _NEW_START = 1.0, 15.0
 
 
@@ -51,6 +55,8 @@ class VisitKeeper(SocketKeeper):
         self._visitor = "{} {}".format(about["launcher"], about["from"])
         self._kernel: running.Facts = {}
         self._gone_for = 0.0
+        # Why its network may not be entered.
+        self._no_entry = ""
 
     def begin(self) -> None:
         """Find the kernel."""
@@ -61,18 +67,39 @@ class VisitKeeper(SocketKeeper):
             if info is None:
                 raise CannotAnswer("the connection file of the kernel cannot be read")
         except CannotAnswer as error:
-            self.output.write(str(error).encode("utf-8", "surrogateescape") + b"\n")
-            self.tell("FAIL", "KERNEL")
-            self.told_end = True
-            self.output.end()
+            self._fail("KERNEL", str(error))
             return
         told = {name: self._kernel.get(name) for name in ("id", "name", "file", "pid")}
         self.tell("VISIT", json.dumps({"info": info, **told}).encode().hex())
         if self._returns:
             self._stay()
             self._tell_missed()
-        self.carry_to(_addresses(info, self._kernel.get("root") or ""))
+        self._carry(info)
         self.loop.after(_LOOK_EVERY, self._look_after_it)
+
+    def _fail(self, what: str, why: str) -> None:
+        self.output.write(why.encode("utf-8", "surrogateescape") + b"\n")
+        self.tell("FAIL", what)
+        self.told_end = True
+        self.output.end()
+
+    def _carry(self, info: "running.Facts") -> None:
+        """Carry the sockets of the kernel, from its own network if it is in a container.
+
+        Args:
+            info: its connection file.
+        """
+        pid = self._kernel["pid"]
+        make: Make = socket.socket
+        self._no_entry = ""
+        if info.get("transport") != "ipc" and has_own_network(pid):
+            try:
+                socket_inside(pid, socket.AF_INET).close()
+                make = partial(socket_inside, pid)
+            except OSError as error:
+                # It may have an address that is known here, or have published its ports.
+                self._no_entry = str(error)
+        self.carry_to(_addresses(info, self._kernel.get("root") or ""), make)
 
     def _stay(self) -> None:
         """Let the kernel's own keeper know that somebody is there."""
@@ -129,6 +156,9 @@ class VisitKeeper(SocketKeeper):
         """Notice the end of the kernel, and a new start of one with the same file."""
         if self.told_end:
             return
+        if self._no_entry and not self.is_up and time.time() - self._kernel["since"] > _NEW_START:
+            self._fail("NETWORK", self._no_entry)
+            return
         if self._lives():
             self._gone_for = 0.0
         else:
@@ -140,6 +170,10 @@ class VisitKeeper(SocketKeeper):
             ]
             if again:
                 self._kernel = again[0]
+                # It may be in another container now.
+                info = running.connection_info(self._kernel["file"])
+                if info is not None:
+                    self._carry(info)
             elif self._returns or self._gone_for >= _NEW_START:
                 self._tell_end()
         self.loop.after(_LOOK_EVERY, self._look_after_it)

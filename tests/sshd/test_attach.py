@@ -16,7 +16,7 @@ import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 
 from bed import Bed, wait_until
-from frontend import Kernel, failing, ours, remote_kernels
+from frontend import Kernel, assert_block, failing, log_text, ours, remote_kernels
 from remote_kernels import kernelspecs
 
 HOME = "/home/ada"
@@ -26,7 +26,12 @@ PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 
 @contextmanager
 def by_hand(
-    bed: Bed, name: str = "kernel-hand.json", flag: str = "-f ", inside: str = "", **info: Any
+    bed: Bed,
+    name: str = "kernel-hand.json",
+    flag: str = "-f ",
+    inside: str = "",
+    user: str = "ada",
+    **info: Any,
 ) -> Iterator[str]:
     """A kernel that ada has started on her own, with a file of her own; its path.
 
@@ -35,6 +40,7 @@ def by_hand(
         name: of the file.
         flag: in front of it on the kernel's command line.
         inside: the command line of what the kernel is started in, and ended with.
+        user: who starts that.
         info: what else the file holds.
     """
     file = f"{RUNTIME}/{name}"
@@ -47,7 +53,7 @@ def by_hand(
     bed.far.run(["chmod", "700", str(Path(file).parent)], user="ada")
     command = f"{bed.far_python} -m ipykernel_launcher {flag}{file}"
     text = f"nohup {inside} {command} >/dev/null 2>&1 </dev/null & echo $!"
-    pid = bed.far.run(["sh", "-c", text], user="ada").stdout.strip()
+    pid = bed.far.run(["sh", "-c", text], user=user).stdout.strip()
 
     def runs() -> bool:
         return any(x.args == command for x in bed.far.processes())
@@ -57,6 +63,7 @@ def by_hand(
         yield file
     finally:
         bed.far.run(["sh", "-c", f"kill -9 {pid} || :"])
+        wait_until(lambda: not runs(), 10, "its end")
         bed.far.run(["rm", "-rf", f"{HOME}/.local/share/jupyter", f"{HOME}/.ipython"])
 
 
@@ -247,15 +254,32 @@ def test_a_kernel_of_vs_code(bed: Bed) -> None:
             assert printed(client, "print(here)") == "41\n"
 
 
-def test_a_kernel_in_a_container(bed: Bed) -> None:
-    """It has files, processes and users of its own; its sockets are reached through /proc."""
-    inside = (
-        "unshare --user --map-root-user --mount --pid --fork --kill-child --mount-proc "
-        "sh -c 'mount -t tmpfs none /mnt && exec \"$@\"' sh"
-    )
-    place = {"transport": "ipc", "ip": "/mnt/kernel"}
+# What a container of ada's own is to her machine; to those inside, their ports are all there is.
+CONTAINER = (
+    "unshare --user --map-root-user {more} --mount --pid --fork --kill-child --mount-proc "
+    "sh -c '{first} && exec \"$@\"' sh"
+)
+ALONE = CONTAINER.format(more="--net", first="ip link set lo up")
+
+
+@pytest.mark.parametrize(
+    ("inside", "info"),
+    [
+        (
+            CONTAINER.format(more="", first="mount -t tmpfs none /mnt"),
+            {"transport": "ipc", "ip": "/mnt/kernel"},
+        ),
+        (ALONE, {}),
+        # As bubblewrap does it: inside of it there is another one, with no right to the network.
+        (f"{ALONE} unshare --user --map-root-user", {"ip": "0.0.0.0"}),
+    ],
+    ids=["ipc", "tcp", "nested"],
+)
+def test_a_kernel_in_a_container(bed: Bed, inside: str, info: dict[str, str]) -> None:
+    """It has files, processes, users and maybe a network of its own, which only /proc leads to."""
     with ExitStack() as stack:
-        stack.enter_context(by_hand(bed, inside=inside, **place))
+        stack.enter_context(by_hand(bed, inside=inside, **info))
+        assert 21001 not in bed.far.listening_ports()
         attached = stack.enter_context(Attached("hand"))
         client = stack.enter_context(client_of(attached.file))
         assert printed(client, "import os; print(os.getpid() < 10)") == "True\n"
@@ -267,6 +291,57 @@ def test_a_kernel_in_a_container(bed: Bed) -> None:
         while reply["parent_header"]["msg_id"] != message:
             reply = client.get_shell_msg(timeout=20)
         assert reply["content"]["ename"] == "KeyboardInterrupt"
+
+
+def test_a_container_is_started_anew_while_we_are_attached(bed: Bed) -> None:
+    with ExitStack() as stack:
+        with by_hand(bed, inside=ALONE):
+            attached = stack.enter_context(Attached("hand"))
+            client = stack.enter_context(client_of(attached.file))
+            printed(client, "here = 41")
+        with by_hand(bed, inside=ALONE):
+            wait_until(lambda: log_text().count("far side: UP") == 2, 20, "the way to the new one")
+            client = stack.enter_context(client_of(attached.file))
+            assert printed(client, "print('here' in globals())") == "False\n"
+
+
+@pytest.fixture
+def network(bed: Bed) -> Iterator[str]:
+    """A network of root's on ada's machine, which reaches that; the command that enters it."""
+    setpriv = "setpriv --reuid=ada --regid=ada --init-groups"
+    lines = """
+        netns add roots
+        -n roots link set lo up
+        link add to-roots type veth peer name eth0 netns roots
+        address add 10.99.0.1/24 dev to-roots
+        link set to-roots up
+        -n roots address add 10.99.0.2/24 dev eth0
+        -n roots link set eth0 up
+    """
+    for line in lines.strip().splitlines():
+        bed.far.run(["ip", *line.split()])
+    yield f"ip netns exec roots {setpriv} env HOME={HOME}"
+    bed.far.run(["ip", "netns", "delete", "roots"])
+
+
+def test_a_container_of_roots_is_not_entered(bed: Bed, network: str) -> None:
+    with by_hand(bed, user="root", inside=network):
+        done = subprocess.run(
+            [sys.executable, "-m", "remote_kernels", "attach", "ada@far", "hand"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 34
+        sentence = "the kernel runs in a network namespace of its own, which we may not enter"
+        assert_block(done.stderr, sentence, "starting the kernel", "ada@far", "Operation")
+    # Its own address is known outside.
+    with ExitStack() as stack:
+        stack.enter_context(by_hand(bed, user="root", inside=network, ip="10.99.0.2"))
+        attached = stack.enter_context(Attached("hand"))
+        client = stack.enter_context(client_of(attached.file))
+        assert printed(client, "print(6 * 7)") == "42\n"
 
 
 def test_an_encrypted_kernel(bed: Bed) -> None:

@@ -26,6 +26,7 @@ FLOORS = (
         "lines",
         "login_shell",
         "missed",
+        "namespaces",
         "processes",
         "steps",
         "turn",

@@ -39,6 +39,24 @@ def test_it_can_be_run(program: str, python: str, tmp_path: Path) -> None:
     assert said(python, tuple(PROGRAMS[program]), "print('fine')", tmp_path) == "fine\n"
 
 
+# We are there already, but not everybody may do so.
+MAKES_A_SOCKET = """
+import os, socket
+try:
+    with socket_inside(os.getpid(), socket.AF_INET) as made:
+        made.bind(("127.0.0.1", 0))
+except OSError as error:
+    assert str(error) == "Operation not permitted", error
+assert not has_own_network(os.getpid())
+print("fine")
+"""
+
+
+@pytest.mark.parametrize("python", ["/usr/bin", *map(str, PYTHONS)], ids=os.path.basename)
+def test_a_socket_is_made_in_a_network(python: str, tmp_path: Path) -> None:
+    assert said(python, PROGRAMS["Visit"], MAKES_A_SOCKET, tmp_path) == "fine\n"
+
+
 @pytest.mark.parametrize("python", ["/usr/bin", *map(str, PYTHONS)], ids=os.path.basename)
 def test_kernels_are_looked_for(python: str, tmp_path: Path) -> None:
     runtime = tmp_path / ".local/share/jupyter/runtime"
