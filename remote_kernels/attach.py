@@ -80,8 +80,8 @@ class Attachment(Visit):
         hidden = ("curve_publickey", "curve_secretkey")
         info = {name: value for name, value in visited.info.items() if name not in hidden}
         info.update(self.life.connection.info)
-        # JupyterLab lists no kernel whose file has none.
-        info.setdefault("kernel_name", visited.name)
+        # JupyterLab lists no kernel whose file has none; VS Code may write an empty one.
+        info["kernel_name"] = info.get("kernel_name") or visited.name
         self._write(json.dumps(info, indent=2))
         return info
 

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -104,7 +106,9 @@ def test_a_running_kernel_is_chosen_in_a_lab_that_ctrl_c_ends(
         assert printed(client, "print(here)") == "42\n"
 
 
-def test_the_end_of_the_command_is_that_of_its_lab(bed: Bed, hers: None, log: Path) -> None:
+@contextmanager
+def lab(log: Path) -> Iterator[str]:
+    """A JupyterLab that the command has started, and that ends with it; its address."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "remote_kernels", "attach", "ada@far", "--lab"],
@@ -112,13 +116,33 @@ def test_the_end_of_the_command_is_that_of_its_lab(bed: Bed, hers: None, log: Pa
             stdout=output,
             stderr=output,
         )
-    address(log)
-    assert len(servers(bed)) == 1
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    try:
+        yield address(log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_the_end_of_the_command_is_that_of_its_lab(bed: Bed, hers: None, log: Path) -> None:
+    with lab(log):
+        assert len(servers(bed)) == 1
     assert not servers(bed)
     with Attached() as attached, client_of(attached.file) as client:
         assert printed(client, "print(here)") == "41\n"
+
+
+@pytest.mark.parametrize("name", [None, ""], ids=["none", "empty"])
+def test_a_kernel_without_a_name_is_listed(bed: Bed, log: Path, name: str | None) -> None:
+    """JupyterLab lists none whose file has no name; VS Code may write an empty one."""
+    with by_hand(bed, kernel_name=name), lab(log) as url:
+        kernels = f"{url.removesuffix('/lab')}/api/kernels?token=known"
+
+        def listed() -> list[str]:
+            with urlopen(kernels, timeout=10) as answer:
+                return [kernel["name"] for kernel in json.load(answer)]
+
+        wait_until(listed, 20, "a kernel in the list")
+        assert listed() == ["kernel-hand"]
 
 
 # --- a kernel that stays --------------------------------------------------------------------------

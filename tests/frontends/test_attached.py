@@ -166,3 +166,26 @@ def test_a_qtconsole_is_started_and_left(bed: Bed) -> None:
         assert not file.exists()
         with Attached() as attached, client_of(attached.file) as client:
             assert printed(client, "print(here)") == "41\n"
+
+
+def test_ctrl_c_ends_a_qtconsole_and_disturbs_no_cell(bed: Bed) -> None:
+    with by_hand(bed):
+        person = ours("attach", "ada@far", "--qtconsole")
+        hears(person, "qtconsole")
+        process = program("qtconsole")
+        file = Path(process.cmdline()[-1])
+        person.types("import os, time; here = 'sweet'")
+        person.sees(r"In \[2\]:")
+        # The cell goes on when there is a file.
+        waits = "[time.sleep(0.05) for _ in iter(lambda: os.path.exists('go-on'), True)]"
+        person.types(f"print('be' + 'gun'); {waits}; here += ' home'")
+        person.sees("begun")
+        person.presses("c")
+        # That is how qtconsole ends of it.
+        status, said = person.end()
+        assert (status, said.strip()) == (254, "^C")
+        assert not process.is_running()
+        assert not file.exists()
+        bed.far.run(["touch", "go-on"], user="ada")
+        with Attached() as attached, client_of(attached.file) as client:
+            assert printed(client, "os.remove('go-on'); print(here)") == "sweet home\n"

@@ -41,7 +41,7 @@ def by_hand(
         flag: in front of it on the kernel's command line.
         inside: the command line of what the kernel is started in, and ended with.
         user: who starts that.
-        info: what else the file holds.
+        info: what else the file holds; it has no such thing where that is None.
     """
     file = f"{RUNTIME}/{name}"
     ports = {port: 21000 + number for number, port in enumerate(PORTS)}
@@ -49,7 +49,8 @@ def by_hand(
         **{"transport": "tcp", "ip": "127.0.0.1", "key": "hers", "kernel_name": "by hand"},
         **{"signature_scheme": "hmac-sha256", **ports, **info},
     }
-    bed.far.write(file, json.dumps(whole), user="ada")
+    given = {name: value for name, value in whole.items() if value is not None}
+    bed.far.write(file, json.dumps(given), user="ada")
     bed.far.run(["chmod", "700", str(Path(file).parent)], user="ada")
     command = f"{bed.far_python} -m ipykernel_launcher {flag}{file}"
     text = f"nohup {inside} {command} >/dev/null 2>&1 </dev/null & echo $!"
