@@ -14,10 +14,10 @@ from urllib.request import urlopen
 
 import pytest
 
+from attached import Attached, by_hand, client_of, printed
 from bed import Bed, wait_until
 from e2e.lab import Lab, address, browser, server, write_settings
 from frontend import Person, Site, add_kernel, remote_kernels
-from sshd.test_attach import Attached, by_hand, client_of, printed
 from sshd.test_keep import ps
 
 pytestmark = pytest.mark.needs("chromium")

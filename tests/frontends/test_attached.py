@@ -15,11 +15,11 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_core.paths import jupyter_runtime_dir
 from nbclient import NotebookClient
 
+from attached import Attached, by_hand, client_of, printed
 from bed import Bed, wait_until
 from frontend import Person, ours
 from frontends.test_console import sockets
 from frontends.test_notebooks import notebook
-from sshd.test_attach import Attached, by_hand, client_of, printed
 
 # What qtconsole runs as its configuration: a person in front of its window, which nobody sees.
 # They type the lines of a terminal, close the window with Ctrl-D, and agree to what they are asked.

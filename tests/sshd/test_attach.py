@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,93 +14,10 @@ import pytest
 import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 
+from attached import HOME, RUNTIME, Attached, by_hand, client_of, printed, reply_to
 from bed import Bed, wait_until
 from frontend import Kernel, assert_block, failing, log_text, ours, remote_kernels
 from remote_kernels import kernelspecs
-
-HOME = "/home/ada"
-RUNTIME = f"{HOME}/.local/share/jupyter/runtime"
-PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
-
-
-@contextmanager
-def by_hand(
-    bed: Bed,
-    name: str = "kernel-hand.json",
-    flag: str = "-f ",
-    inside: str = "",
-    user: str = "ada",
-    **info: Any,
-) -> Iterator[str]:
-    """A kernel that ada has started on her own, with a file of her own; its path.
-
-    Args:
-        bed: with the machine.
-        name: of the file.
-        flag: in front of it on the kernel's command line.
-        inside: the command line of what the kernel is started in, and ended with.
-        user: who starts that.
-        info: what else the file holds; it has no such thing where that is None.
-    """
-    file = f"{RUNTIME}/{name}"
-    ports = {port: 21000 + number for number, port in enumerate(PORTS)}
-    whole = {
-        **{"transport": "tcp", "ip": "127.0.0.1", "key": "hers", "kernel_name": "by hand"},
-        **{"signature_scheme": "hmac-sha256", **ports, **info},
-    }
-    given = {name: value for name, value in whole.items() if value is not None}
-    bed.far.write(file, json.dumps(given), user="ada")
-    bed.far.run(["chmod", "700", str(Path(file).parent)], user="ada")
-    command = f"{bed.far_python} -m ipykernel_launcher {flag}{file}"
-    text = f"nohup {inside} {command} >/dev/null 2>&1 </dev/null & echo $!"
-    pid = bed.far.run(["sh", "-c", text], user=user).stdout.strip()
-
-    def runs() -> bool:
-        return any(x.args == command for x in bed.far.processes())
-
-    wait_until(runs, 20, "its process")
-    try:
-        yield file
-    finally:
-        bed.far.run(["sh", "-c", f"kill -9 {pid} || :"])
-        wait_until(lambda: not runs(), 10, "its end")
-        bed.far.run(["rm", "-rf", f"{HOME}/.local/share/jupyter", f"{HOME}/.ipython"])
-
-
-class Attached:
-    """The command, attached to a kernel. Use it in a ``with`` block.
-
-    Attributes:
-        file: the connection file that it has written here.
-    """
-
-    def __init__(self, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "remote_kernels", "attach", "ada@far", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> Attached:
-        assert self.process.stdout is not None
-        self.told = self.process.stdout.readline()
-        line = self.process.stdout.readline()
-        assert line.startswith("jupyter console --existing "), self.process.communicate()
-        done = subprocess.run(
-            [sys.executable, "-m", "jupyter_core", "--runtime-dir"], capture_output=True, text=True
-        )
-        self.file = Path(done.stdout.strip(), line.split()[-1])
-        return self
-
-    def __exit__(self, *ended: object) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        _, said = self.process.communicate(timeout=30)
-        assert "Traceback" not in said, said
-        assert not self.file.exists()
-
 
 # What ada's browser says to her server: how, to which address, and the code of a cell.
 BROWSER = """
@@ -164,29 +80,14 @@ class JupyterServer:
         return self._bed.far.run(command, user="ada").stdout
 
 
-@contextmanager
-def client_of(file: Path) -> Iterator[BlockingKernelClient]:
-    """A front end that has nothing but the file."""
-    client = BlockingKernelClient(connection_file=str(file))
-    client.load_connection_file()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=30)
-        yield client
-    finally:
-        client.stop_channels()
-
-
-def printed(client: BlockingKernelClient, code: str) -> str:
-    """What a cell prints."""
-    texts: list[str] = []
-
-    def collect(message: dict[str, Any]) -> None:
-        if message["msg_type"] == "stream":
-            texts.append(message["content"]["text"])
-
-    client.execute_interactive(code, timeout=30, output_hook=collect, allow_stdin=False)
-    return "".join(texts)
+def interrupted(client: BlockingKernelClient, kernel: str) -> dict[str, Any]:
+    """The reply to a cell that goes on until somebody interrupts the kernel."""
+    code = "print('begun')\nimport threading\nthreading.Event().wait(60)"
+    # What comes shortly after its error is no part of what is to be dropped with it.
+    message = client.execute(code, stop_on_error=False)
+    wait_until(lambda: "begun\\n" in str(client.get_iopub_msg(timeout=10)), 20, "its work")
+    remote_kernels("interrupt", kernel, "--on", "ada@far")
+    return reply_to(client, message)
 
 
 def test_the_newest_kernel_and_two_front_ends(bed: Bed) -> None:
@@ -244,14 +145,7 @@ def test_a_kernel_of_vs_code(bed: Bed) -> None:
             assert "Attached to kernel c0ffee" in attached.told
             assert printed(client, "here = 41; print(here + 1)") == "42\n"
         with Attached("c0ffee") as again, client_of(again.file) as client:
-            code = "import threading\nthreading.Event().wait(60)"
-            message = client.execute(code, stop_on_error=False)
-            wait_until(lambda: "busy" in str(client.get_iopub_msg(timeout=10)), 20, "its work")
-            assert remote_kernels("interrupt", "c0ffee", "--on", "ada@far")
-            reply = client.get_shell_msg(timeout=20)
-            while reply["parent_header"]["msg_id"] != message:
-                reply = client.get_shell_msg(timeout=20)
-            assert reply["content"]["ename"] == "KeyboardInterrupt"
+            assert interrupted(client, "c0ffee")["ename"] == "KeyboardInterrupt"
             assert printed(client, "print(here)") == "41\n"
 
 
@@ -284,14 +178,7 @@ def test_a_kernel_in_a_container(bed: Bed, inside: str, info: dict[str, str]) ->
         attached = stack.enter_context(Attached("hand"))
         client = stack.enter_context(client_of(attached.file))
         assert printed(client, "import os; print(os.getpid() < 10)") == "True\n"
-        message = client.execute("import threading\nthreading.Event().wait(60)")
-        wait_until(lambda: "busy" in str(client.get_iopub_msg(timeout=10)), 20, "its work")
-        attached_to = attached.told.split()[3]
-        assert remote_kernels("interrupt", attached_to, "--on", "ada@far")
-        reply = client.get_shell_msg(timeout=20)
-        while reply["parent_header"]["msg_id"] != message:
-            reply = client.get_shell_msg(timeout=20)
-        assert reply["content"]["ename"] == "KeyboardInterrupt"
+        assert interrupted(client, "hand")["ename"] == "KeyboardInterrupt"
 
 
 def test_a_container_is_started_anew_while_we_are_attached(bed: Bed) -> None:
@@ -327,6 +214,7 @@ def network(bed: Bed) -> Iterator[str]:
 
 def test_a_container_of_roots_is_not_entered(bed: Bed, network: str) -> None:
     with by_hand(bed, user="root", inside=network):
+        # It waits for as long as one may take to listen.
         done = subprocess.run(
             [sys.executable, "-m", "remote_kernels", "attach", "ada@far", "hand"],
             stdin=subprocess.DEVNULL,
@@ -358,10 +246,7 @@ def test_an_encrypted_kernel(bed: Bed) -> None:
             message = one.execute("print('is ' + input('what?'))", allow_stdin=True)
             assert one.get_stdin_msg(timeout=20)["content"]["prompt"] == "what?"
             one.input("this")
-            reply = one.get_shell_msg(timeout=20)
-            while reply["parent_header"]["msg_id"] != message:
-                reply = one.get_shell_msg(timeout=20)
-            assert reply["content"]["status"] == "ok"
+            assert reply_to(one, message)["status"] == "ok"
             assert len(printed(two, "print('x' * 3_000_000)")) == 3_000_001
 
 
@@ -446,9 +331,12 @@ def test_a_kernelspec_that_attaches(bed: Bed, tmp_path: Path, mode: str) -> None
         document = json.loads(path.read_text())
         document["metadata"] = {"supported_encryption": ["curve"]}
         path.write_text(json.dumps(document))
-    with by_hand(bed) as file:
+    with by_hand(bed) as hers:
         with Kernel(spec, tmp_path, transport_encryption=mode) as kernel:
-            assert json.loads(bed.far.read(file))["key"] not in kernel.manager.session.key.decode()
+            assert (
+                json.loads(bed.far.read(hers.file))["key"]
+                not in kernel.manager.session.key.decode()
+            )
             kernel.run("here = 41")
             message = kernel.begin("import threading\nthreading.Event().wait(60)")
             kernel.manager.interrupt_kernel()

@@ -8,18 +8,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from attached import HOME, RUNTIME, by_hand
 from bed import Bed, Machine, wait_until
 from frontend import Kernel, Site, add_kernel, ours, remote_kernels
 from remote_kernels.ssh_connection import shared_connection_pid
-
-HOME = "/home/ada"
-RUNTIME = f"{HOME}/.local/share/jupyter/runtime"
 
 
 def ps(*words: str, status: int = 0) -> list[dict[str, Any]]:
@@ -39,25 +36,6 @@ def ps(*words: str, status: int = 0) -> list[dict[str, Any]]:
 def only() -> dict[str, Any]:
     (found,) = ps()
     return found
-
-
-@contextlib.contextmanager
-def by_hand(bed: Bed, count: int, *options: str) -> Iterator[list[int]]:
-    """Kernels that ada has started on her own; their processes, the oldest first."""
-    pids: list[int] = []
-    command = [bed.far_python, "-m", "ipykernel_launcher", *options]
-    try:
-        for _ in range(count):
-            text = f"nohup {' '.join(command)} >/dev/null 2>&1 </dev/null & echo $!"
-            pids.append(int(bed.far.run(["sh", "-c", text], user="ada").stdout))
-            file = f"{RUNTIME}/kernel-{pids[-1]}.json"
-            wait_until(lambda file=file: file in bed.far.files(HOME), 30, "its file")
-        yield pids
-    finally:
-        for pid in pids:
-            bed.far.run(["sh", "-c", f"kill -9 {pid} || :"])
-        wait_until(lambda: not kernels_of(bed.far), 10, "their end")
-        bed.far.run(["rm", "-rf", f"{HOME}/.local/share/jupyter", f"{HOME}/.ipython"])
 
 
 def kernels_of(machine: Machine) -> list[str]:
@@ -140,7 +118,8 @@ def test_a_kernel_is_stopped(bed: Bed, site: Site, tmp_path: Path) -> None:
 
 
 def test_four_kernels_by_hand_of_which_two_are_dead(bed: Bed) -> None:
-    with by_hand(bed, 4) as pids:
+    with contextlib.ExitStack() as stack:
+        pids = [stack.enter_context(by_hand(bed, name=None)).pid for _ in range(4)]
         for pid in pids[:2]:
             bed.far.run(["kill", "-9", str(pid)])
         found = ps()
@@ -163,7 +142,7 @@ def test_four_kernels_by_hand_of_which_two_are_dead(bed: Bed) -> None:
 
 
 def test_kernels_of_others_are_interrupted_and_stopped(bed: Bed) -> None:
-    with by_hand(bed, 1) as (pid,):
+    with by_hand(bed, name=None) as (_, pid):
         info = json.loads(bed.far.read(f"{RUNTIME}/kernel-{pid}.json"))
         assert info["transport"] == "tcp"
         said = remote_kernels("interrupt", str(pid), "--on", "ada@far")
