@@ -179,13 +179,24 @@ class Lab:
     def run(self, code: str) -> str:
         """Run code in the notebook's last cell until it has ended; the cell, as a selector."""
         cell = self.begin(code)
-
-        def has_number() -> bool:
-            prompt = self._chrome.find_element(By.CSS_SELECTOR, f"{cell} .jp-InputPrompt")
-            return re.fullmatch(r"\[\d+\]:", prompt.text.strip()) is not None
-
-        self._wait_until(has_number, 30, "the cell's end")
+        self._wait_until(lambda: self._has_number(cell), 30, "the cell's end")
         return cell
+
+    def wait_until_cells_run(self) -> None:
+        """Wait until the moment after an error is over in which a kernel drops what it is sent."""
+
+        def one_has_run() -> bool:
+            cell = self.begin("0")
+            with contextlib.suppress(TimeoutError):
+                return bool(wait_until(lambda: self._has_number(cell), 1, "the cell's end"))
+            return False
+
+        self._wait_until(one_has_run, 30, "a cell that is run")
+
+    def _has_number(self, cell: str) -> bool:
+        """Whether a cell has been run."""
+        prompt = self._chrome.find_element(By.CSS_SELECTOR, f"{cell} .jp-InputPrompt")
+        return re.fullmatch(r"\[\d+\]:", prompt.text.strip()) is not None
 
     def output(self, cell: str) -> str:
         """The text below a cell."""

@@ -86,10 +86,12 @@ def test_an_interrupt_ends_the_cell_alone(notebook: Lab) -> None:
     wait_until(lambda: notebook.output(cell) == "begun", 30, "the cell to begin")
     notebook.click('[data-command="notebook:interrupt-kernel"]')
     wait_until(lambda: "KeyboardInterrupt" in notebook.output(cell), 10, "the interrupt")
+    notebook.wait_until_cells_run()
     cell = notebook.begin(ENDLESS)
     wait_until(lambda: notebook.output(cell) == "begun", 30, "the cell to begin")
     notebook.press(Keys.ESCAPE, "i", "i")
     wait_until(lambda: "KeyboardInterrupt" in notebook.output(cell), 10, "the interrupt")
+    notebook.wait_until_cells_run()
     assert notebook.value("precious") == "42"
 
 
@@ -101,6 +103,7 @@ def test_a_restart_forgets_and_answers_again(notebook: Lab, site: Site) -> None:
     wait_until(lambda: kernel_pids(site) - before, 30, "another kernel process")
     notebook.wait_for_kernel(DISPLAY_NAME, "Idle")
     assert "NameError: name 'precious' is not defined" in notebook.value("precious")
+    notebook.wait_until_cells_run()
     assert notebook.value("__import__('platform').node()") == "'far'"
     assert len(site.kernels()) == 1
 
