@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LINE = 20_000
 # Seconds between two looks whether the kernel lives, and for the start of one.
 _LOOK_EVERY, _NEW_START = 1.0, 15.0
+# Seconds for all its sockets to listen; many imports from a file server take their time.
+_LISTENS = 60.0
 
 
 class VisitOrder:
@@ -62,7 +64,7 @@ class VisitKeeper(SocketKeeper):
         """Find the kernel."""
         self.tell("HELLO", os.uname().nodename)
         try:
-            self._kernel = running.chosen(self._others(), self._selector)
+            self._kernel = self._chosen()
             info = running.connection_info(self._kernel["file"])
             if info is None:
                 raise CannotAnswer("the connection file of the kernel cannot be read")
@@ -76,6 +78,27 @@ class VisitKeeper(SocketKeeper):
             self._tell_missed()
         self._carry(info)
         self.loop.after(_LOOK_EVERY, self._look_after_it)
+
+    def _chosen(self) -> "running.Facts":
+        """The kernel that is wanted.
+
+        Raises:
+            CannotAnswer: there is none here, or there are more than one.
+        """
+        found = self._others()
+        # The keeper of a job's command knows of a kernel that is in the job, which may be here.
+        here = [kernel["id"] for kernel in found if not kernel.get("job_name")]
+        kernel = running.chosen(
+            (x for x in found if not x.get("job_name") or x["id"] not in here), self._selector
+        )
+        if kernel.get("job_name"):
+            job = " on ".join(filter(None, (kernel["job"] or kernel["job_name"], kernel["node"])))
+            if kernel["state"] == "waiting":
+                raise CannotAnswer(f"{kernel['id']} waits for the job {job}")
+            raise CannotAnswer(
+                f"{kernel['id']} is in the job {job}, and not on {os.uname().nodename}"
+            )
+        return kernel
 
     def _fail(self, what: str, why: str) -> None:
         self.output.write(why.encode("utf-8", "surrogateescape") + b"\n")
@@ -156,8 +179,7 @@ class VisitKeeper(SocketKeeper):
         """Notice the end of the kernel, and a new start of one with the same file."""
         if self.told_end:
             return
-        if self._no_entry and not self.is_up and time.time() - self._kernel["since"] > _NEW_START:
-            self._fail("NETWORK", self._no_entry)
+        if not self.is_up and self._is_hopeless():
             return
         if self._lives():
             self._gone_for = 0.0
@@ -177,6 +199,14 @@ class VisitKeeper(SocketKeeper):
             elif self._returns or self._gone_for >= _NEW_START:
                 self._tell_end()
         self.loop.after(_LOOK_EVERY, self._look_after_it)
+
+    def _is_hopeless(self) -> bool:
+        """Whether a kernel will not listen where its file says; then that was told."""
+        if self._no_entry and time.time() - self._kernel["since"] > _NEW_START:
+            self._fail("NETWORK", self._no_entry)
+        elif time.monotonic() - self._began > _LISTENS:
+            self._fail("KERNEL", "it does not listen where its connection file says")
+        return self.told_end
 
     def _others(self) -> "list[running.Facts]":
         """The kernels that run here; we ourselves could not answer now."""

@@ -476,7 +476,8 @@ def place_of(
         except CannotAnswer:
             jobs = list(host.jobs())
         else:
-            if not facts.get("job"):
+            if not facts.get("job") or facts.get("state") == "waiting":
+                # Nothing leads into a job that waits, and the visit says that it does.
                 return Place(selector)
             kernel = next(kernel for kernel in found.kernels if kernel.facts is facts)
             scheduler = interface_named(str(facts["interface"]))

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,8 +114,14 @@ class Attached:
 
     def __enter__(self) -> Attached:
         assert self.process.stdout is not None
-        self.told = self.process.stdout.readline()
-        line = self.process.stdout.readline()
+        # Else a line that never comes would be waited for without an end.
+        patience = threading.Timer(60, self.process.kill)
+        patience.start()
+        try:
+            self.told = self.process.stdout.readline()
+            line = self.process.stdout.readline()
+        finally:
+            patience.cancel()
         assert line.startswith("jupyter console --existing "), self.process.communicate()
         self.file = Path(jupyter_runtime_dir(), line.split()[-1])
         return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,21 @@ def test_a_kernel_of_ours_in_a_job(queue: Queue, tmp_path: Path) -> None:
             assert printed(client, "print(here + 1)") == "42\n"
         assert kernel.value("here") == 41
     queue.wait_empty()
+
+
+@pytest.mark.parametrize("queue", ["slurm", "sge"], indirect=True)
+def test_a_kernel_that_waits_for_its_job(queue: Queue, tmp_path: Path) -> None:
+    with queue.waiting(tmp_path):
+        (job,) = (job for job in queue.jobs() if "Test" in job.name)
+        done = subprocess.run(
+            [sys.executable, "-m", "remote_kernels", "attach", f"{queue.kind.user}@login"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 33
+        assert f" waits for the job {queue.id_of(job)}\n" in done.stderr
 
 
 @pytest.mark.parametrize("queue", ["slurm"], indirect=True)

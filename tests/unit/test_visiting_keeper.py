@@ -1,0 +1,111 @@
+"""The keeper of a visit: which kernel it finds, and what it says where there is no way to one."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remote_kernels import running, visiting_keeper
+from remote_kernels.keeper import Order
+from remote_kernels.socket_keeper import SOCKETS
+from remote_kernels.visiting_keeper import VisitKeeper, VisitOrder
+
+Visited = Callable[..., tuple[list[str], str]]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """The connection file of a kernel that listens nowhere."""
+    path = tmp_path / "kernel-1.json"
+    ports = {port: number for number, port in enumerate(SOCKETS, 1)}
+    path.write_text(json.dumps({"transport": "ipc", "ip": str(tmp_path / "none"), **ports}))
+    return str(path)
+
+
+@pytest.fixture
+def visited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visited]:
+    """What a keeper tells of a visit that fails, and why: to one of some kernels."""
+    keepers: list[VisitKeeper] = []
+
+    def visit(*kernels: running.Facts, selector: str = "") -> tuple[list[str], str]:
+        monkeypatch.setattr(running, "kernels", lambda but: iter([list(kernels)]))
+        how: dict[str, Any] = {"stays_near": True, "on_terminal": False, "keeps": False}
+        order = Order(
+            VisitOrder(selector, 1000), mark="@", token=bytes(16), lease=None, about="{}", **how
+        )
+        read, guard = os.pipe()
+        keeper = VisitKeeper(order, guard, 0)
+        keepers.append(keeper)
+        told: list[str] = []
+        why: list[bytes] = []
+        monkeypatch.setattr(keeper, "tell", lambda *words: told.append(" ".join(words)))
+        monkeypatch.setattr(keeper.output, "write", why.append)
+        keeper.begin()
+        while not keeper.told_end:
+            keeper.loop.turn()
+        for descriptor in (read, guard):
+            os.close(descriptor)
+        return [line for line in told if line[:5] == "FAIL "], b"".join(why).decode()
+
+    yield visit
+    for keeper in keepers:
+        keeper._listener.close()
+        os.unlink(f"{keeper._path}-")
+        os.rmdir(keeper.directory)
+
+
+def kernel(file: str, **facts: Any) -> running.Facts:
+    """What is known of a kernel of ours whose process is this one."""
+    known = {"ours": True, "id": "abcd", "name": "x", "pid": os.getpid(), "stale": False}
+    return {**known, "file": file, "since": time.time(), "keeper": "/k", **facts}
+
+
+def in_job(file: str, **facts: Any) -> running.Facts:
+    """The same of one in a job, as the keeper of the command tells it that holds the job."""
+    known = {
+        "state": "idle",
+        "pid": 0,
+        "job": "12",
+        "job_name": "x-abcdef",
+        "node": "n1",
+        "keeper": "/c",
+    }
+    return kernel(file, **{**known, **facts})
+
+
+@pytest.mark.parametrize("selector", ["", "abcd"])
+def test_a_kernel_on_another_machine(visited: Visited, file: str, selector: str) -> None:
+    """Its file may be seen here, but nothing of it listens here, however long one waits."""
+    found, why = visited(in_job(file), selector=selector)
+    assert found == ["FAIL KERNEL"]
+    assert why == f"abcd is in the job 12 on n1, and not on {os.uname().nodename}\n"
+
+
+@pytest.mark.parametrize(("job", "shown"), [("12", "12"), ("", "x-abcdef")])
+def test_a_kernel_whose_job_waits(visited: Visited, job: str, shown: str) -> None:
+    found, why = visited(in_job("", job=job, node="", state="waiting"), selector="abcd")
+    assert found == ["FAIL KERNEL"]
+    assert why == f"abcd waits for the job {shown}\n"
+
+
+def test_a_job_may_be_here(visited: Visited, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where login host and node are one machine: then there are two keepers."""
+    monkeypatch.setattr(visiting_keeper, "_LISTENS", 0.0)
+    _, why = visited(in_job(file), kernel(file), selector="abcd")
+    assert why == "it does not listen where its connection file says\n"
+
+
+def test_a_kernel_that_never_listens(
+    visited: Visited, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visiting_keeper, "_LISTENS", 0.0)
+    assert visited(kernel(file)) == (
+        ["FAIL KERNEL"],
+        "it does not listen where its connection file says\n",
+    )
