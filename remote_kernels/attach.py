@@ -154,12 +154,26 @@ def attach(
         at_terminal: the front end is used in our terminal, so that Ctrl-C there is for the kernel.
 
     Returns:
-        0, or the exit code of the front end.
-
-    Raises:
-        RemoteKernelsError: there is no such kernel, or the way there failed.
+        0, or the exit code of the front end, or that of the error, which is then on standard error:
+        there is no such kernel, or the way there failed.
     """
     life = Life(options, _draft())
+    try:
+        return _attach(life, selector, front_end, told, hop, at_terminal=at_terminal)
+    except RemoteKernelsError as error:
+        print(life.error_block(error), file=sys.stderr)
+        return error.exit_code
+
+
+def _attach(
+    life: Life,
+    selector: str,
+    front_end: FrontEnd,
+    told: Callable[[Visited, Path], None],
+    hop: bytes,
+    *,
+    at_terminal: bool,
+) -> int:
     with ExitStack() as stack:
         wakeups = stack.enter_context(Wakeups())
         place = PrivateDirectory()

@@ -75,8 +75,8 @@ def attach(ctx: click.Context, /, host: str, selector: str, **values: Any) -> No
     )
     schedulers = known.get(way, ())
     place = PrivateDirectory()
-    starts = _Starts(chosen[0] if chosen else "", str(values["run"] or ""), place.path)
     try:
+        starts = _Starts(chosen[0] if chosen else "", str(values["run"] or ""), place.path)
         there = Place(selector)
         if schedulers:
             there = place_of(way, schedulers, selector, lambda text: None, alone=options.no_share)

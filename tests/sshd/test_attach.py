@@ -312,6 +312,7 @@ def test_there_is_no_such_kernel(bed: Bed, words: list[str]) -> None:
     )
     assert done.returncode == 33
     assert "there is no such kernel" in done.stderr
+    assert "host:  ada@far" in done.stderr
     assert "try:   see what runs there" in done.stderr
 
 
