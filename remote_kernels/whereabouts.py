@@ -268,13 +268,13 @@ class Host:
 
     def _missed_on_node(self, kernel: Kernel) -> Iterator[str]:
         """What the keeper of a kernel in a job tells; the one here has only the job."""
-        scheduler = interface_named(str(kernel.facts.get("interface")))
-        assert issubclass(scheduler, Scheduler)
-        hop = _hop(scheduler, str(kernel.facts["job"]), kernel.node)
+        hop = _hop(_scheduler_of(kernel), str(kernel.facts["job"]), kernel.node)
         with Host(self._way, (), self._log, hop=hop) as node:
-            found = [each for each in node.look().kernels if each.is_ours and each.id == kernel.id]
-            for each in found:
-                yield from node.missed(each)
+            found = node.look()
+            if found.error is not None:
+                raise found.error
+            (there,) = selected([found], [kernel.id])
+            yield from node.missed(there)
 
     def wish(self, kernel: Kernel, word: str) -> None:
         """Interrupt, restart or stop a kernel.
@@ -480,16 +480,14 @@ def place_of(
                 # Nothing leads into a job that waits, and the visit says that it does.
                 return Place(selector)
             kernel = next(kernel for kernel in found.kernels if kernel.facts is facts)
-            scheduler = interface_named(str(facts["interface"]))
-            assert issubclass(scheduler, Scheduler)
-            return Place(kernel.id, _hop(scheduler, str(facts["job"]), kernel.node))
-    for scheduler, job in jobs:
-        hop = _hop(scheduler, job.id, "")
-        if hop:
-            with Host(way, (), log, alone=alone, hop=hop) as node:
-                kernels = [kernel.facts for kernel in node.look().kernels]
-            with suppress(CannotAnswer):
-                return Place(str(chosen(kernels, selector)["file"]), hop)
+            return Place(kernel.id, _hop(_scheduler_of(kernel), str(facts["job"]), kernel.node))
+    # In one that waits or ends, nobody would answer.
+    hops = [_hop(scheduler, job.id, job.node) for scheduler, job in jobs if job.runs]
+    for hop in filter(None, dict.fromkeys(hops)):
+        with Host(way, (), log, alone=alone, hop=hop) as node:
+            kernels = [kernel.facts for kernel in node.look().kernels]
+        with suppress(CannotAnswer):
+            return Place(str(chosen(kernels, selector)["file"]), hop)
     # That there is none, the visit says.
     return Place(selector)
 
@@ -522,6 +520,19 @@ def place_of_kept(
         return None
     node, job = str(facts.get("node") or ""), str(facts.get("job") or "")
     return Place(str(facts.get("id") or ""), _hop(scheduler, job, node))
+
+
+def _scheduler_of(kernel: Kernel) -> type[Scheduler]:
+    """The scheduler that gave the job of a kernel of ours.
+
+    Raises:
+        RemoteKernelsError: the host names none.
+    """
+    interface = interface_named(str(kernel.facts.get("interface")))
+    if not issubclass(interface, Scheduler):
+        sentence = "the far side tells of a job in no way that we know"
+        raise RemoteKernelsError(sentence, host=kernel.host)
+    return interface
 
 
 def _hop(scheduler: type[Scheduler], job: str, node: str) -> bytes:

@@ -136,9 +136,11 @@ class GridEngine(Scheduler):
             left = None
             if limit and told_at is not None and (began := _moment(row["began"])) is not None:
                 left = max(0, int(limit[1]) - int((told_at - began).total_seconds()))
+            queue = re.search(r"Master Queue: +[^\s@]+@(\S+)", more)
             if name:
                 runs = row["state"] == "r"
-                found.append(OwnJob(row["id"], name[1], row["state"], left if runs else None))
+                node = queue[1] if queue else ""
+                found.append(OwnJob(row["id"], name[1], row["state"], left if runs else None, node))
         return found
 
     @classmethod

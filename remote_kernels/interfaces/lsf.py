@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.interfaces.base import arguments
-from remote_kernels.interfaces.scheduler import Job, Scheduler, memory_of, time_of
+from remote_kernels.interfaces.scheduler import Job, OwnJob, Scheduler, memory_of, time_of
 from remote_kernels.options import KernelOptions
 from remote_kernels.resources import memory
 from remote_kernels.shell_text import receiver_command
@@ -116,9 +116,18 @@ class Lsf(Scheduler):
 
     # The time left is told in hours and minutes, with a letter behind.
     own_jobs = (
-        "bjobs -noheader -o \"jobid job_name stat time_left delimiter='|'\" | "
+        "bjobs -noheader -o \"jobid job_name stat exec_host time_left delimiter='|'\" | "
         "sed 's/\\([0-9]*:[0-9]*\\)[^|]*$/\\1:00/'"
     )
+
+    @classmethod
+    def read_own_jobs(cls, text: str) -> list[OwnJob]:
+        """What bjobs said of all jobs; see :meth:`Scheduler.read_own_jobs`."""
+        # Hosts stand as "4*n1:n2", and a minus sign for none.
+        return [
+            job._replace(node=job.node.split(":")[0].rpartition("*")[2].strip("-"))
+            for job in super().read_own_jobs(text)
+        ]
 
     @classmethod
     def cancel(cls, name: str) -> str:

@@ -220,7 +220,9 @@ class Pbs(Scheduler):
             used = seconds_left(told.get("resources_used.walltime", ""))
             left = max(0, limit - used) if limit is not None and used is not None else None
             state = told.get("job_state", "")
-            found.append(OwnJob(number[1], told.get("Job_Name", ""), state, left))
+            # Hosts stand as "n1/0*2+n2/0".
+            node = told.get("exec_host", "").partition("/")[0]
+            found.append(OwnJob(number[1], told.get("Job_Name", ""), state, left, node))
         return found
 
     @classmethod

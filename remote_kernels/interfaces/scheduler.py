@@ -61,12 +61,19 @@ class OwnJob(NamedTuple):
         name: of the job.
         state: in the scheduler's own words.
         left: seconds until its time is up; None if that is not known.
+        node: on which it runs; empty while it waits, or where a step needs none.
     """
 
     id: str
     name: str
     state: str
     left: int | None
+    node: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has nodes, and the user's processes there."""
+        return self.state.upper() in ("R", "RUN", "RUNNING")
 
 
 class Scheduler(Interface):
@@ -248,14 +255,16 @@ class Scheduler(Interface):
 
     @classmethod
     def read_own_jobs(cls, text: str) -> list[OwnJob]:
-        """What :attr:`own_jobs` printed; here lines of id, name, state and time left between bars.
+        """What :attr:`own_jobs` printed.
 
         Args:
-            text: as it was printed.
+            text: as it was printed; here lines of id, name, state, node and time left between bars.
         """
         rows = [line.strip().split("|") for line in text.splitlines()]
         return [
-            OwnJob(row[0], row[1], row[2], seconds_left(row[3])) for row in rows if len(row) == 4
+            OwnJob(row[0], row[1], row[2], seconds_left(row[4]), row[3])
+            for row in rows
+            if len(row) == 5
         ]
 
     @classmethod

@@ -41,16 +41,17 @@ def test_a_kernel_that_waits_for_its_job(queue: Queue, tmp_path: Path) -> None:
         assert f" waits for the job {queue.id_of(job)}\n" in done.stderr
 
 
-@pytest.mark.parametrize("queue", ["slurm"], indirect=True)
+@pytest.mark.parametrize("queue", ["slurm", "sge"], indirect=True)
 def test_a_kernel_that_a_job_has_started(queue: Queue) -> None:
     # Somebody's own batch job, whose connection file lies in the home that all machines share.
     add_kernel(queue.site())
     login = queue.bed.login
     file = connection_file(login, "kernel-mine.json", 22000)
     command = f"{queue.bed.far_python} -m ipykernel_launcher -f {file}"
-    login.run(
-        ["sbatch", "--job-name=mine", "--output=/dev/null", "-w", "n2", f"--wrap=exec {command}"],
-        user="ada",
+    queue.in_login_shell(
+        f"sbatch --job-name=mine --output=/dev/null -w n2 --wrap='exec {command}'"
+        if queue.kind.interface == "slurm"
+        else f"qsub -b y -N mine -o /dev/null -j y -q all.q@n2 {command}"
     )
     try:
         wait_until(
@@ -60,6 +61,6 @@ def test_a_kernel_that_a_job_has_started(queue: Queue) -> None:
         with mine as attached, client_of(attached.file) as client:
             assert printed(client, "print(__import__('os').uname().nodename)") == "n2\n"
     finally:
-        queue.in_login_shell("scancel -n mine")
+        queue.in_login_shell(f"{queue.kind.cancel} {' '.join(x.id for x in queue.jobs())}")
         queue.wait_empty()
         login.run(["rm", "-rf", f"{HOME}/.local/share/jupyter", f"{HOME}/.ipython"])

@@ -594,6 +594,7 @@ Job Id: 7.login
     Job_Owner = ada@login
     resources_used.walltime = 00:10:00
     job_state = R
+    exec_host = n1/0*2+n2/0
     Resource_List.walltime = 01:00:00
 
 Job Id: 8.login
@@ -603,7 +604,7 @@ Job Id: 8.login
 """
 OWN_JOBS = {
     "slurm": (
-        "11|Test-3f2a9c|RUNNING|1-02:00:03\n12|x|PENDING|UNLIMITED\n13|y|RUNNING|4:05\n",
+        "11|Test-3f2a9c|RUNNING||1-02:00:03\n12|x|PENDING||UNLIMITED\n13|y|RUNNING||4:05\n",
         [
             OwnJob("11", "Test-3f2a9c", "RUNNING", 93603),
             OwnJob("12", "x", "PENDING", None),
@@ -612,12 +613,12 @@ OWN_JOBS = {
     ),
     "sge": (
         QSTAT_R,
-        [OwnJob("42", "Test-3f2a9c", "r", 3000), OwnJob("43", "other", "qw", None)],
+        [OwnJob("42", "Test-3f2a9c", "r", 3000, "n1"), OwnJob("43", "other", "qw", None)],
     ),
     "pbs": (
         QSTAT_F,
         [
-            OwnJob("7.login", "Test-3f2a9c", "R", 3000),
+            OwnJob("7.login", "Test-3f2a9c", "R", 3000, "n1"),
             OwnJob(
                 "8.login",
                 "a-rather-long-name-that-is-folded-in-the-midst-of-it-by-qstat-0c0c0c",
@@ -627,8 +628,8 @@ OWN_JOBS = {
         ],
     ),
     "lsf": (
-        "9|Test-3f2a9c|RUN|0:59:00\n10|x|PEND|-\n",
-        [OwnJob("9", "Test-3f2a9c", "RUN", 3540), OwnJob("10", "x", "PEND", None)],
+        "9|Test-3f2a9c|RUN|4*n1:n2|0:59:00\n10|x|PEND|-|-\n",
+        [OwnJob("9", "Test-3f2a9c", "RUN", 3540, "n1"), OwnJob("10", "x", "PEND", None)],
     ),
 }
 

@@ -65,7 +65,7 @@ def kernel(**facts: Any) -> dict[str, Any]:
     [
         ([], "", ["leftovers"]),
         ([Slurm], "", ["leftovers", "run"]),
-        ([Slurm], "1|a-012345|RUNNING|1:00\n", ["leftovers", "run", "kernels"]),
+        ([Slurm], "1|a-012345|RUNNING||1:00\n", ["leftovers", "run", "kernels"]),
     ],
 )
 def test_each_thing_is_asked_once(
@@ -78,13 +78,13 @@ def test_each_thing_is_asked_once(
 
 def test_jobs_that_nobody_holds() -> None:
     names = ["a-012345", "a-6789ab", "mine"]
-    jobs = "".join(f"{number}|{name}|RUNNING|1:00\n" for number, name in enumerate(names))
+    jobs = "".join(f"{number}|{name}|RUNNING||1:00\n" for number, name in enumerate(names))
     host = Played(Slurm, run=jobs, kernels=[kernel(job_name="a-012345")])
     assert [job.name for _, job in host.leftovers().jobs] == ["a-6789ab"]
 
 
 def test_where_kernels_are_not_told_no_job_is_left() -> None:
-    host = Played(Slurm, run="1|a-012345|RUNNING|1:00\n", kernels=RemoteKernelsError("no"))
+    host = Played(Slurm, run="1|a-012345|RUNNING||1:00\n", kernels=RemoteKernelsError("no"))
     with pytest.raises(RemoteKernelsError, match="no"):
         host.leftovers()
 
