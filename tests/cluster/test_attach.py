@@ -61,6 +61,7 @@ def test_a_kernel_that_a_job_has_started(queue: Queue) -> None:
         with mine as attached, client_of(attached.file) as client:
             assert printed(client, "print(__import__('os').uname().nodename)") == "n2\n"
     finally:
-        queue.in_login_shell(f"{queue.kind.cancel} {' '.join(x.id for x in queue.jobs())}")
+        for job in queue.jobs():
+            queue.cancel(job)
         queue.wait_empty()
         login.run(["rm", "-rf", f"{HOME}/.local/share/jupyter", f"{HOME}/.ipython"])
