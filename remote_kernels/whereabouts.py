@@ -21,7 +21,7 @@ from remote_kernels.answers import CannotAnswer
 from remote_kernels.connection_file import ConnectionFile
 from remote_kernels.errand import Errand
 from remote_kernels.errors import OptionsError, RemoteKernelsError
-from remote_kernels.interfaces import interface_named
+from remote_kernels.interfaces import interface_named, interface_names
 from remote_kernels.interfaces.scheduler import OwnJob, Scheduler
 from remote_kernels.interfaces.ssh import Ssh
 from remote_kernels.keeper import HOP
@@ -409,6 +409,18 @@ def ways(*, everywhere: bool) -> Ways:
         if issubclass(interface, Scheduler):
             found[way].add(interface)
     return found
+
+
+def all_schedulers() -> list[type[Scheduler]]:
+    """One for each command that tells of a user's jobs, where it is not known which is there."""
+    found: dict[str, type[Scheduler]] = {}
+    for name in interface_names():
+        # Somebody else's may be broken.
+        with suppress(OptionsError):
+            interface = interface_named(name)
+            if issubclass(interface, Scheduler) and interface.own_jobs:
+                found.setdefault(interface.own_jobs, interface)
+    return list(found.values())
 
 
 def way_to(text: str, known: Iterable[Way | None], **given: Any) -> Way:

@@ -18,7 +18,7 @@ from remote_kernels.kernel_log import printable
 from remote_kernels.options import KernelOptions
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.visit import Visited
-from remote_kernels.whereabouts import Place, place_of, way_to, ways
+from remote_kernels.whereabouts import all_schedulers, place_of, way_to, ways
 
 _GROUP = "Which front end is started"
 _OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args", "lease", "no_share", "verbose")
@@ -53,10 +53,11 @@ def _front_end(name: str, text: str) -> ManageOption:
 def attach(ctx: click.Context, /, host: str, selector: str, **values: Any) -> None:
     """Use a kernel that runs on a host, whoever has started it.
 
-    Which one, 'remote-kernels ps HOST' shows; without a word it is the newest. A connection file is
-    written here, with which any number of front ends can use the kernel at a time:
-    'jupyter console --existing', qtconsole and others. Its sockets are carried until Ctrl-C, or
-    until the front end that was started here has ended. The kernel stays.
+    Which one, 'remote-kernels ps HOST' shows; without a word it is the newest. On a cluster HOST
+    is the login host, and the kernel may run in a job of yours. A connection file is written here,
+    with which any number of front ends can use the kernel at a time: 'jupyter console --existing',
+    qtconsole and others. Its sockets are carried until Ctrl-C, or until the front end that was
+    started here has ended. The kernel stays.
     """
     chosen = [name for name in _FRONT_ENDS if values[name]]
     if len(chosen) > 1:
@@ -73,13 +74,11 @@ def attach(ctx: click.Context, /, host: str, selector: str, **values: Any) -> No
             **given,
         }
     )
-    schedulers = known.get(way, ())
+    schedulers = known.get(way) or all_schedulers()
     place = PrivateDirectory()
     try:
         starts = _Starts(chosen[0] if chosen else "", str(values["run"] or ""), place.path)
-        there = Place(selector)
-        if schedulers:
-            there = place_of(way, schedulers, selector, lambda text: None, alone=options.no_share)
+        there = place_of(way, schedulers, selector, lambda text: None, alone=options.no_share)
         at_terminal = chosen in (["console"], ["run"])
         ctx.exit(
             visit(

@@ -44,7 +44,6 @@ def test_a_kernel_that_waits_for_its_job(queue: Queue, tmp_path: Path) -> None:
 @pytest.mark.parametrize("queue", ["slurm", "sge"], indirect=True)
 def test_a_kernel_that_a_job_has_started(queue: Queue) -> None:
     # Somebody's own batch job, whose connection file lies in the home that all machines share.
-    add_kernel(queue.site())
     login = queue.bed.login
     file = connection_file(login, "kernel-mine.json", 22000)
     command = f"{queue.bed.far_python} -m ipykernel_launcher -f {file}"
@@ -57,7 +56,8 @@ def test_a_kernel_that_a_job_has_started(queue: Queue) -> None:
         wait_until(
             lambda: any(command in x.args for x in queue.bed.n2.processes("ada")), 30, "the kernel"
         )
-        mine = Attached("kernel-mine", host="ada@login")
+        # There is no kernelspec that would tell the way, or which scheduler is there.
+        mine = Attached("kernel-mine", "--tunnel-hosts", "gina@gw1", host="ada@login")
         with mine as attached, client_of(attached.file) as client:
             assert printed(client, "print(__import__('os').uname().nodename)") == "n2\n"
     finally:
