@@ -37,7 +37,12 @@ def visited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visited]:
         monkeypatch.setattr(running, "kernels", lambda but: iter([list(kernels)]))
         how: dict[str, Any] = {"stays_near": True, "on_terminal": False, "keeps": False}
         order = Order(
-            VisitOrder(selector, 1000), mark="@", token=bytes(16), lease=None, about="{}", **how
+            VisitOrder(selector, 1000),
+            mark="@",
+            token=bytes(16),
+            lease=None,
+            about='{"launcher": 1, "from": "laptop"}',
+            **how,
         )
         read, guard = os.pipe()
         keeper = VisitKeeper(order, guard, 0)
