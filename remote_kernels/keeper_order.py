@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -81,6 +80,9 @@ def kept_as(life: Life) -> str:
     Args:
         life: of the kernel.
     """
+    # OpenSSL comes with it: a megabyte, which is for kernels only that are kept.
+    import hashlib
+
     known = [identity(life.options), life.kernel_cmd, working_directory() or ""]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
 
