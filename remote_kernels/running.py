@@ -504,25 +504,30 @@ def _is_same(pid: int, began: float) -> bool:
 
 
 def leftovers() -> "Iterator[Facts]":
-    """What dead kernels have left here: connection files, sockets and directories of keepers."""
+    """What dead kernels have left here: connection files, sockets and directories of keepers.
+
+    With them, the sockets of keepers that do not answer: what these hold is not known.
+    """
     yield _leftovers()
 
 
 def _leftovers() -> "dict[str, list[str]]":
-    dead, ours = [], set()
+    dead, silent, ours = [], [], set()
     for path in _keepers():
         kernel = _kept(path)
         if kernel is not None:
             ours.add(kernel["file"])
         elif refuses(path):
             dead.append(os.path.dirname(path))
+        elif os.path.exists(path) and not asked(path, "STATUS"):
+            silent.append(path)
     files = [file for directory in dead for file in _left_by_keeper(directory)]
     sockets: list[str] = []
     for kernel in _Others().kernels(ours - {""}):
         if kernel["stale"] and not is_elsewhere(kernel["file"]):
             files.append(kernel["file"])
             sockets += _sockets_of(connection_info(kernel["file"]) or {})
-    return {"files": files, "sockets": sockets, "directories": dead}
+    return {"files": files, "sockets": sockets, "directories": dead, "silent": silent}
 
 
 def _left_by_keeper(directory: str) -> "Iterator[str]":

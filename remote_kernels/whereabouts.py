@@ -126,10 +126,12 @@ class Leftovers(NamedTuple):
     Attributes:
         paths: each with what it is, for a person.
         jobs: named as ours are, and held by no keeper there, each with its scheduler.
+        silent: sockets of keepers that do not answer, and may hold any job; so there are none.
     """
 
     paths: dict[str, str]
     jobs: list[tuple[type[Scheduler], OwnJob]]
+    silent: list[str]
 
 
 class Host:
@@ -216,14 +218,15 @@ class Host:
         left = self.ask("leftovers")
         try:
             paths = {str(path): what for kind, what in _KINDS_LEFT.items() for path in left[kind]}
+            silent = list(map(str, left["silent"]))
         except (LookupError, TypeError):
             raise self._nonsense("lists what dead kernels have left") from None
         # Before the kernels: whoever holds one of these jobs does so by then.
-        jobs = list(self.jobs())
+        jobs = list(self.jobs()) if not silent else []
         held = {str(kernel.facts.get("job_name")) for kernel in self._kernels()} if jobs else set()
         found = [x for x in jobs if _OUR_NAME.fullmatch(x[1].name) and x[1].name not in held]
         here = {str(path): what for path, what in _left_here()} if self._is_here else {}
-        return Leftovers({**here, **paths}, found)
+        return Leftovers({**here, **paths}, found, silent)
 
     def clean(self, left: Leftovers, *, jobs: bool) -> int:
         """Remove it; how much of it was removed.

@@ -356,6 +356,8 @@ def clean(
 def _clean(host: Host, left: Leftovers, *, yes: bool, end_jobs: bool, dry_run: bool) -> None:
     jobs = [f"job {job.id}, {job.name}, {job.state}" for _, job in left.jobs]
     shown = host.name or "this machine"
+    for path in left.silent:
+        render.say(f"{shown}: a keeper does not answer: {printable(path)}. Jobs are left alone.")
     if not left.paths and not jobs:
         render.say(f"{shown}: nothing is left of dead kernels.")
         return

@@ -150,6 +150,16 @@ def test_what_dead_kernels_have_left(runtime: Path, tmp_path: Path) -> None:
     assert not any(Path(path).exists() for path in paths)
 
 
+def test_a_keeper_that_does_not_answer_is_not_dead(runtime: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "places/rk-1-ab"
+    directory.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as keeper:
+        keeper.bind(str(directory / "keeper"))
+        keeper.listen()
+        left = next(running.leftovers())
+    assert (left["silent"], left["directories"]) == ([str(directory / "keeper")], [])
+
+
 def test_files_of_other_machines_are_left(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(runtime / "kernel-elsewhere.json")
     monkeypatch.setattr(running, "is_elsewhere", lambda path: True)

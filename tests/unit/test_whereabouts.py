@@ -28,7 +28,7 @@ from remote_kernels.way import Way
 from remote_kernels.whereabouts import Host, Leftovers, way_to
 
 _FAR = Way(Address("far"))
-NOTHING: dict[str, list[str]] = {"files": [], "sockets": [], "directories": []}
+NOTHING: dict[str, list[str]] = {"files": [], "sockets": [], "directories": [], "silent": []}
 
 
 class Played(Host):
@@ -81,6 +81,12 @@ def test_jobs_that_nobody_holds() -> None:
     jobs = "".join(f"{number}|{name}|RUNNING||1:00\n" for number, name in enumerate(names))
     host = Played(Slurm, run=jobs, kernels=[kernel(job_name="a-012345")])
     assert [job.name for _, job in host.leftovers().jobs] == ["a-6789ab"]
+
+
+def test_a_keeper_that_does_not_answer_may_hold_any_job() -> None:
+    left = {**NOTHING, "silent": ["/tmp/rk-1-0/keeper"]}
+    found = Played(Slurm, run="1|a-012345|RUNNING||1:00\n", leftovers=left).leftovers()
+    assert (found.jobs, found.silent) == ([], left["silent"])
 
 
 def test_where_kernels_are_not_told_no_job_is_left() -> None:
@@ -248,5 +254,5 @@ def test_at_another_host_nothing_of_this_machine_is_left(place: Path) -> None:
     path = dead(socket_of(place, "a"))
     host = Played()
     assert host.leftovers().paths == {}
-    host.clean(Leftovers({str(path): ""}, []), jobs=False)
+    host.clean(Leftovers({str(path): ""}, [], []), jobs=False)
     assert path.exists()
