@@ -80,12 +80,19 @@ class CommandKeeper(Keeper):
         """Let the kernel's keeper know that the job is held, while the launcher says nothing."""
         received, self._received = self._received, self._stream.received
         if self._has_kernel and self._pty >= 0 and received == self._received:
-            try:
-                os.write(self._pty, b"\n")
-            except BlockingIOError:
-                # Somebody has said more than that.
-                pass
+            is_deaf = self._lines is not None and not self._kernel
+            self._say("LEAVE" if is_deaf else "")
         self.loop.after(BEAT, self._beat)
+
+    def _say(self, word: str) -> bool:
+        """Say a word to the kernel's keeper, or nothing; whether it was taken."""
+        text = f"\n{self._mark} {word}\n" if word else "\n"
+        try:
+            os.write(self._pty, text.encode())
+        except OSError:
+            # The job ends, or nobody reads what was said before.
+            return False
+        return True
 
     def _on_terminal_end(self) -> None:
         self._pty = -1
@@ -148,7 +155,7 @@ class CommandKeeper(Keeper):
         elif self._line is not None:
             self.tell("ASKED", word)
         elif self._has_kernel and self._pty >= 0:
-            os.write(self._pty, f"\n{self._mark} {word}\n".encode())
+            return self._say(word)
         else:
             return False
         return True
@@ -166,7 +173,7 @@ class CommandKeeper(Keeper):
             return
         self._lines = Lines()
         self._lease_seconds = None
-        os.write(self._pty, f"\n{self._mark} LEAVE\n".encode())
+        self._say("LEAVE")
         self.loop.watch(self._pty, self._read_terminal_line)
 
     def _read_terminal_line(self) -> None:
@@ -192,9 +199,9 @@ class CommandKeeper(Keeper):
         import json
 
         try:
-            kernel = json.loads(bytes.fromhex(text.decode("ascii")).decode("ascii"))
+            kernel = dict(json.loads(bytes.fromhex(text.decode("ascii")).decode("ascii")))
             about = json.loads(self._about)
-        except ValueError:
+        except (ValueError, TypeError):
             # Something has come in between.
             return
         if kernel.get("connected"):
@@ -221,7 +228,7 @@ class CommandKeeper(Keeper):
         is_ours = self._lines is not None or self._connection.release() >= 0
         if self._has_kernel and is_ours:
             # Where the command takes the whole job with it, the keeper there could not clean up.
-            os.write(self._pty, f"\n{self._mark} END\n".encode())
+            self._say("END")
             self._printed = b""
             self.loop.watch(self._pty, self._await_receiver)
             self.loop.after(_KERNEL_PATIENCE, self._hang_up)

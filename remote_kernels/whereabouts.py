@@ -578,6 +578,9 @@ def with_launchers(found: Sequence[Found]) -> list[Found]:
         for each in found
     ]
     for launcher in running:
+        if launcher.options.existing is not None:
+            # It is at a kernel that others have.
+            continue
         way = interface_named(launcher.options.interface).way(launcher.options)
         host = "" if way is None else str(way.host)
         for number, each in enumerate(result):

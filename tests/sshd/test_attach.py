@@ -347,6 +347,8 @@ def test_a_kernelspec_that_attaches(bed: Bed, tmp_path: Path, mode: str) -> None
         assert kernel.launcher.wait(10) == 0
         with Kernel(spec, tmp_path, transport_encryption=mode) as again:
             assert again.value("here") == 42
+            (there,) = json.loads(remote_kernels("ps", "--json", "ada@far"))
+            assert [found["pid"] for found in there["kernels"]] == [hers.pid]
             again.manager.restart_kernel()
             again.find_launcher()
             again.wait_for_ready()
