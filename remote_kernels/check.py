@@ -36,6 +36,8 @@ from remote_kernels.trace import VARIABLE, TraceReader
 _GLANCE = 0.02
 # For an answer of a kernel that runs, for a cell, and for its end.
 _ANSWER_PATIENCE, _CELL_PATIENCE, _END_PATIENCE = 60.0, 30.0, 15.0
+# Where that takes long, the machine may just be busy.
+_INTERRUPT_AGAIN = 5.0
 
 # What a first cell runs, and one that can be interrupted.
 _CELLS = {
@@ -494,8 +496,8 @@ class _Start(_Part):
                 began = self._has_begun(cell)
             if began:
                 self._launcher.process.send_signal(signal.SIGINT)
-                # ipykernel loses the reply to two that come close together.
-                reply = self._reply(1.0, cell)
+                # ipykernel loses the reply to two that come close together, and may then hang.
+                reply = self._reply(_INTERRUPT_AGAIN, cell)
         if reply is None:
             self.error = _late("a cell could not be interrupted", _CELL_PATIENCE)
             yield self._failed(steps.INTERRUPT)
