@@ -86,8 +86,8 @@ if [ -n "$group" ]; then
   kill -KILL "-$group"
 fi
 [ -n "$directory" ] || exit 0
-rm -rf -- "$directory"
 [ -z "$file" ] || rm -f -- "$file"
+rm -rf -- "$directory"
 """
 
 

@@ -73,7 +73,8 @@ class OwnJob(NamedTuple):
     @property
     def runs(self) -> bool:
         """Whether it has nodes, and the user's processes there."""
-        return self.state.upper() in ("R", "RUN", "RUNNING")
+        # Grid Engine's t is a moment in which its master has not heard of the start yet.
+        return self.state in ("R", "r", "t", "RUN", "RUNNING")
 
 
 class Scheduler(Interface):

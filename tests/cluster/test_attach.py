@@ -56,6 +56,7 @@ def test_a_kernel_that_a_job_has_started(queue: Queue) -> None:
         wait_until(
             lambda: any(command in x.args for x in queue.bed.n2.processes("ada")), 30, "the kernel"
         )
+        wait_until(lambda: queue.jobs()[0].state in ("RUNNING", "r"), 20, "word of its start")
         # There is no kernelspec that would tell the way, or which scheduler is there.
         mine = Attached("kernel-mine", "--tunnel-hosts", "gina@gw1", host="ada@login")
         with mine as attached, client_of(attached.file) as client:
