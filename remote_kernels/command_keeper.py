@@ -51,7 +51,7 @@ class CommandKeeper(Keeper):
         super().__init__(order, guard, parent)
         assert isinstance(order.held, CommandOrder)
         self._command = order.held.command
-        self._mark, self._keeps = order.mark, order.keeps
+        self._mark = order.mark
         self._stream = self.channel.open(OUTPUT, TERMINAL_RANK)
         self._pid = 0
         self._others: set[int] = set()
@@ -73,26 +73,15 @@ class CommandKeeper(Keeper):
             become(self._command)
         self._connection = Connection(self.loop, self._pty, self._stream, self._on_terminal_end)
         self.loop.after(BEAT, self._beat)
-        if self._keeps:
-            self.add_guard()
+        self.add_guard()
 
     def _beat(self) -> None:
         """Let the kernel's keeper know that the job is held, while the launcher says nothing."""
         received, self._received = self._received, self._stream.received
         if self._has_kernel and self._pty >= 0 and received == self._received:
             is_deaf = self._lines is not None and not self._kernel
-            self._say("LEAVE" if is_deaf else "")
+            self.say_on(self._pty, *["LEAVE"] * is_deaf)
         self.loop.after(BEAT, self._beat)
-
-    def _say(self, word: str) -> bool:
-        """Say a word to the kernel's keeper, or nothing; whether it was taken."""
-        text = f"\n{self._mark} {word}\n" if word else "\n"
-        try:
-            os.write(self._pty, text.encode())
-        except OSError:
-            # The job ends, or nobody reads what was said before.
-            return False
-        return True
 
     def _on_terminal_end(self) -> None:
         self._pty = -1
@@ -155,7 +144,7 @@ class CommandKeeper(Keeper):
         elif self._line is not None:
             self.tell("ASKED", word)
         elif self._has_kernel and self._pty >= 0:
-            return self._say(word)
+            return self.say_on(self._pty, word)
         else:
             return False
         return True
@@ -173,7 +162,7 @@ class CommandKeeper(Keeper):
             return
         self._lines = Lines()
         self._lease_seconds = None
-        self._say("LEAVE")
+        self.say_on(self._pty, "LEAVE")
         self.loop.watch(self._pty, self._read_terminal_line)
 
     def _read_terminal_line(self) -> None:
@@ -228,7 +217,7 @@ class CommandKeeper(Keeper):
         is_ours = self._lines is not None or self._connection.release() >= 0
         if self._has_kernel and is_ours:
             # Where the command takes the whole job with it, the keeper there could not clean up.
-            self._say("END")
+            self.say_on(self._pty, "END")
             self._printed = b""
             self.loop.watch(self._pty, self._await_receiver)
             self.loop.after(_KERNEL_PATIENCE, self._hang_up)

@@ -454,15 +454,20 @@ class Keeper:
         self.on_parted()
         self._await_launcher(closed=False)
 
-    def say_on_terminal(self, *words: str) -> None:
-        """Say words to the login host's keeper, where no launcher is between."""
-        assert self._terminal is not None
-        line = " ".join((self._order.mark, *words))
+    def say_on(self, terminal: int, *words: str) -> bool:
+        """Say words to the keeper at the other end of a job's terminal; whether it took them.
+
+        Args:
+            terminal: descriptor of our end.
+            words: none for a sign of life.
+        """
+        line = " ".join((self._order.mark, *words)) if words else ""
         try:
-            os.write(self._terminal[1], f"\n{line}\n".encode())
+            os.write(terminal, f"\n{line}\n".encode() if line else b"\n")
         except OSError:
-            # Nobody reads, or there is a later time.
-            pass
+            # The job ends, or nobody reads what was said before.
+            return False
+        return True
 
     def on_line(self) -> None:
         """A launcher is there, for the first time or again."""

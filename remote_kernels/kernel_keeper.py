@@ -395,8 +395,8 @@ class KernelKeeper(SocketKeeper):
         status = json.dumps(self.status()).encode().hex()
         if self._line is not None and not self.told_end:
             self.tell("STATUS", status)
-        elif self._keeps and not self.told_end:
-            self.say_on_terminal("STATUS", status)
+        elif self._keeps and self._terminal is not None and not self.told_end:
+            self.say_on(self._terminal[1], "STATUS", status)
         self._next_report = None
         self._report_in(BEAT)
 

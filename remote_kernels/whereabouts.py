@@ -191,7 +191,7 @@ class Host:
     def _kernels(self) -> tuple[Kernel, ...]:
         facts = self.ask("kernels")
         if not isinstance(facts, list):
-            raise self._nonsense("lists its kernels")
+            raise _nonsense(self.name, "lists its kernels")
         return tuple(self._kernel(each) for each in facts if _is_kernel(each))
 
     def _kernel(self, facts: dict[str, Any]) -> Kernel:
@@ -220,7 +220,7 @@ class Host:
             paths = {str(path): what for kind, what in _KINDS_LEFT.items() for path in left[kind]}
             silent = list(map(str, left["silent"]))
         except (LookupError, TypeError):
-            raise self._nonsense("lists what dead kernels have left") from None
+            raise _nonsense(self.name, "lists what dead kernels have left") from None
         # Before the kernels: whoever holds one of these jobs does so by then.
         jobs = list(self.jobs()) if not silent else []
         held = {str(kernel.facts.get("job_name")) for kernel in self._kernels()} if jobs else set()
@@ -264,10 +264,7 @@ class Host:
             for each in outputs:
                 yield _as_text(each["content"])
         except (ValueError, LookupError, TypeError):
-            raise self._nonsense("tells of outputs") from None
-
-    def _nonsense(self, what: str) -> RemoteKernelsError:
-        return RemoteKernelsError(f"the far side {what} in no way that we know", host=self.name)
+            raise _nonsense(self.name, "tells of outputs") from None
 
     def _missed_on_node(self, kernel: Kernel) -> Iterator[str]:
         """What the keeper of a kernel in a job tells; the one here has only the job."""
@@ -300,6 +297,10 @@ class Host:
             raise RemoteKernelsError(f"the process of {kernel.id} is not known")
         else:
             self.ask("send_signal", kernel.facts["pid"], kernel.facts["began"], word)
+
+
+def _nonsense(host: str, what: str) -> RemoteKernelsError:
+    return RemoteKernelsError(f"the far side {what} in no way that we know", host=host)
 
 
 # What a host tells of as left, and what that is.
@@ -545,8 +546,7 @@ def _scheduler_of(kernel: Kernel) -> type[Scheduler]:
     """
     interface = interface_named(str(kernel.facts.get("interface")))
     if not issubclass(interface, Scheduler):
-        sentence = "the far side tells of a job in no way that we know"
-        raise RemoteKernelsError(sentence, host=kernel.host)
+        raise _nonsense(kernel.host, "tells of a job")
     return interface
 
 
