@@ -45,6 +45,17 @@ class Site:
 IPYKERNEL = "{python} -m ipykernel_launcher -f {{connection_file}}"
 
 
+def ran(*words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run the command where nobody can be asked; how it ended, and what it said."""
+    return subprocess.run(
+        [sys.executable, "-m", "remote_kernels", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
 def remote_kernels(*args: str) -> str:
     """Run the command as a person would; its standard output."""
     done = subprocess.run(
@@ -56,13 +67,7 @@ def remote_kernels(*args: str) -> str:
 
 def checked(*words: str) -> dict[str, Any]:
     """What ``check`` says of one kernel, for programs."""
-    done = subprocess.run(
-        [sys.executable, "-m", "remote_kernels", "check", "--json", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = ran("check", "--json", *words, timeout=120)
     (found,) = json.loads(done.stdout)
     assert found["ok"] == (done.returncode == 0), done.stderr
     return dict(found)
@@ -196,6 +201,12 @@ class Kernel:
     def stderr(self) -> str:
         """What the launcher wrote to standard error."""
         return self.stderr_path.read_text("utf-8", "replace")
+
+    def interrupts_a_cell(self) -> bool:
+        """Whether a cell that waits ends when Jupyter interrupts it."""
+        message = self.begin("import threading\nthreading.Event().wait(60)")
+        self.manager.interrupt_kernel()
+        return bool(self.reply_to(message)["ename"] == "KeyboardInterrupt")
 
     def run(self, code: str, timeout: float = 30) -> Reply:
         """Run a cell and collect its outputs."""

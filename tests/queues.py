@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +13,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from bed import Bed, Job, Scheduler, wait_until
-from frontend import Kernel, Site, add_kernel, log_text
+from frontend import Kernel, Site, add_kernel, log_text, ran
 
 
 @dataclass(frozen=True)
@@ -200,13 +198,7 @@ class Queue:
 
 def ps(*words: str) -> list[dict[str, Any]]:
     """What ``ps`` tells programs of our kernels, wherever they may run."""
-    done = subprocess.run(
-        [sys.executable, "-m", "remote_kernels", "ps", "--json", "--all", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = ran("ps", "--json", "--all", *words)
     assert done.returncode == 0, done.stderr
     return [kernel for host in json.loads(done.stdout) for kernel in host["kernels"]]
 

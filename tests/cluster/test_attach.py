@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from attached import HOME, Attached, client_of, connection_file, printed
 from bed import wait_until
-from frontend import Kernel, add_kernel
+from frontend import Kernel, add_kernel, ran
 from queues import Queue
 
 
@@ -30,13 +28,7 @@ def test_a_kernel_of_ours_in_a_job(queue: Queue, tmp_path: Path) -> None:
 def test_a_kernel_that_waits_for_its_job(queue: Queue, tmp_path: Path) -> None:
     with queue.waiting(tmp_path):
         (job,) = (job for job in queue.jobs() if "Test" in job.name)
-        done = subprocess.run(
-            [sys.executable, "-m", "remote_kernels", "attach", f"{queue.kind.user}@login"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = ran("attach", f"{queue.kind.user}@login")
         assert done.returncode == 33
         assert f" waits for the job {queue.id_of(job)}\n" in done.stderr
 

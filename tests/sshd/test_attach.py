@@ -16,7 +16,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 
 from attached import HOME, RUNTIME, Attached, by_hand, client_of, printed, reply_to
 from bed import Bed, wait_until
-from frontend import Kernel, assert_block, failing, log_text, ours, remote_kernels
+from frontend import Kernel, Person, assert_block, failing, log_text, ours, ran, remote_kernels
 from remote_kernels import kernelspecs
 
 # What ada's browser says to her server: how, to which address, and the code of a cell.
@@ -80,6 +80,15 @@ class JupyterServer:
         return self._bed.far.run(command, user="ada").stdout
 
 
+def interrupt_a_cell(person: Person) -> None:
+    """Ctrl-C in a console ends the cell that runs."""
+    person.types("import time\n")
+    person.types("print('be' + 'gun', flush=True); time.sleep(600)")
+    person.sees("begun")
+    person.presses("c")
+    person.sees("KeyboardInterrupt")
+
+
 def interrupted(client: BlockingKernelClient, kernel: str) -> dict[str, Any]:
     """The reply to a cell that goes on until somebody interrupts the kernel."""
     code = "print('begun')\nimport threading\nthreading.Event().wait(60)"
@@ -122,11 +131,7 @@ def test_a_kernel_of_a_jupyter_server(bed: Bed) -> None:
             assert printed(client, "print(here)") == "42\n"
         person = ours("attach", "ada@far", "--console")
         person.sees(r"In.*\[")
-        person.types("import time\n")
-        person.types("print('be' + 'gun', flush=True); time.sleep(600)")
-        person.sees("begun")
-        person.presses("c")
-        person.sees("KeyboardInterrupt")
+        interrupt_a_cell(person)
         person.sees(r"In.*\[")
         person.types("exit")
         person.end()
@@ -215,13 +220,7 @@ def network(bed: Bed) -> Iterator[str]:
 def test_a_container_of_roots_is_not_entered(bed: Bed, network: str) -> None:
     with by_hand(bed, user="root", inside=network):
         # It waits for as long as one may take to listen.
-        done = subprocess.run(
-            [sys.executable, "-m", "remote_kernels", "attach", "ada@far", "hand"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = ran("attach", "ada@far", "hand")
         assert done.returncode == 34
         sentence = "the kernel runs in a network namespace of its own, which we may not enter"
         assert_block(done.stderr, sentence, "starting the kernel", "ada@far", "Operation")
@@ -265,11 +264,7 @@ def test_a_console_interrupts_and_leaves(bed: Bed) -> None:
             if attempt == 0:
                 person.types("here = 41")
                 person.sees(r"In.*\[")
-                person.types("import time\n")
-                person.types("print('be' + 'gun', flush=True); time.sleep(600)")
-                person.sees("begun")
-                person.presses("c")
-                person.sees("KeyboardInterrupt")
+                interrupt_a_cell(person)
             person.types("print(here + 1)")
             person.sees("42")
             person.types("exit")
@@ -303,13 +298,7 @@ def test_the_kernel_ends_while_we_are_attached(bed: Bed) -> None:
 
 @pytest.mark.parametrize("words", [[], ["nothing"]])
 def test_there_is_no_such_kernel(bed: Bed, words: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "remote_kernels", "attach", "ada@far", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = ran("attach", "ada@far", *words)
     assert done.returncode == 33
     assert "there is no such kernel" in done.stderr
     assert "host:  ada@far" in done.stderr
@@ -339,9 +328,7 @@ def test_a_kernelspec_that_attaches(bed: Bed, tmp_path: Path, mode: str) -> None
                 not in kernel.manager.session.key.decode()
             )
             kernel.run("here = 41")
-            message = kernel.begin("import threading\nthreading.Event().wait(60)")
-            kernel.manager.interrupt_kernel()
-            assert kernel.reply_to(message)["ename"] == "KeyboardInterrupt"
+            assert kernel.interrupts_a_cell()
             # What runs is not disturbed by our leave.
             kernel.begin("import time\ntime.sleep(3)\nhere += 1")
         assert kernel.launcher.wait(10) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,18 +11,22 @@ from typing import Any, NamedTuple
 import pytest
 
 from bed import Bed
-from frontend import IPYKERNEL, Kernel, Site, add_kernel, checked, failing, ours, remote_kernels
+from frontend import (
+    IPYKERNEL,
+    Kernel,
+    Site,
+    add_kernel,
+    checked,
+    failing,
+    ours,
+    ran,
+    remote_kernels,
+)
 
 
 def seen(*words: str) -> tuple[int, str]:
     """Exit code and output of a check."""
-    done = subprocess.run(
-        [sys.executable, "-m", "remote_kernels", "check", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = ran("check", *words, timeout=120)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout + done.stderr
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bed import Bed
-from frontend import Kernel, Person, ours
+from frontend import Kernel, Person, ours, ran
 from remote_kernels import kernelspecs
 
 HOME = "/home/ada"
@@ -93,13 +93,7 @@ def furnished(bed: Bed) -> Iterator[None]:
 
 def discover(*words: str, status: int = 0) -> dict[str, Any]:
     """What ``discover`` tells programs of ada's host."""
-    done = subprocess.run(
-        [sys.executable, "-m", "remote_kernels", "discover", "ada@far", "--json", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = ran("discover", "ada@far", "--json", *words)
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == status, done.stderr
     (found,) = json.loads(done.stdout)
@@ -320,13 +314,7 @@ def test_through_gateways(bed: Bed) -> None:
 
 
 def test_several_hosts_of_which_one_is_away(bed: Bed) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "remote_kernels", "discover", "ada@nowhere", "ada@far"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = ran("discover", "ada@nowhere", "ada@far")
     assert done.returncode == 12
     assert "nowhere" in done.stderr
     assert "ada@far: 2 kernels" in done.stdout

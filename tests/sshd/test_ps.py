@@ -15,19 +15,13 @@ import pytest
 
 from attached import HOME, RUNTIME, by_hand
 from bed import Bed, Machine, wait_until
-from frontend import Kernel, Site, add_kernel, ours, remote_kernels
+from frontend import Kernel, Site, add_kernel, ours, ran, remote_kernels
 from remote_kernels.ssh_connection import shared_connection_pid
 
 
 def ps(*words: str, status: int = 0) -> list[dict[str, Any]]:
     """What ``ps`` tells programs: the kernels of ada's host, or of the hosts that are named."""
-    done = subprocess.run(
-        [sys.executable, "-m", "remote_kernels", "ps", "--json", *(words or ["ada@far"])],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = ran("ps", "--json", *(words or ["ada@far"]))
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == status, done.stderr
     return [kernel for host in json.loads(done.stdout) for kernel in host["kernels"]]
