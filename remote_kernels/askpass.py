@@ -12,6 +12,7 @@ from __future__ import annotations
 import getopt
 import glob
 import html
+import math
 import os
 import re
 import select
@@ -114,23 +115,26 @@ def _turn(mark: str, said: Path) -> list[str]:
         if time.monotonic() >= again:
             _tell(mark, f"WANTS {os.getpid()}")
             again = time.monotonic() + _ASK_AGAIN
-        if _ssh_has_ended(5):
+        if _wait(5):
             sys.exit(1)
     return said.read_text("utf-8", "replace").splitlines()
 
 
-def _ssh_has_ended(milliseconds: int, also: int = -1) -> bool:
+def _wait(milliseconds: int, *readable: int) -> set[int]:
     """Wait until nobody reads our answer any more, or there is something to read.
 
     Args:
-        milliseconds: to wait at most; -1 for ever.
-        also: a descriptor to read from.
+        milliseconds: to wait at most.
+        readable: descriptors to read from.
+
+    Returns:
+        Those of them that can be read from, and 1 when ssh has ended; none when the time is over.
     """
     poll = select.poll()
     poll.register(1, 0)
-    if also >= 0:
-        poll.register(also, select.POLLIN)
-    return any(descriptor == 1 for descriptor, _ in poll.poll(milliseconds))
+    for descriptor in readable:
+        poll.register(descriptor, select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll(milliseconds)}
 
 
 def _asker() -> str:
@@ -175,7 +179,8 @@ class _Answerer:
     def _answers(self, descriptor: int) -> bool:
         """Wait until there is an answer to read, or none will be of use."""
         left = max(0.0, self._deadline - time.monotonic())
-        return not _ssh_has_ended(int(left * 1000), also=descriptor) and not self.is_late()
+        # Rounded up: who has waited so long in vain is late.
+        return _wait(math.ceil(left * 1000), descriptor) == {descriptor}
 
     def ask_at_terminal(self, text: str, secret: bool) -> str | None:
         terminal = os.open(self._at, os.O_RDWR | os.O_NOCTTY)

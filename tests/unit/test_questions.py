@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pexpect
 import pytest
 
+from remote_kernels.askpass import _Answerer
 from remote_kernels.questions import PATIENCE, Answerer, Questions, find_answerer
 
 # As Jupyter starts a launcher: in a session of its own, with Jupyter's standard error.
@@ -127,6 +129,16 @@ def test_where_no_turns_can_be_taken_nobody_waits(
     asked = Questions(tmp_path, Answerer(kind, str(tmp_path / "gone")))
     asked.take(f"{asked._mark}WANTS 7")
     assert (tmp_path / "said-7").exists()
+
+
+def test_the_last_millisecond_of_the_patience_is_no_answer() -> None:
+    silent, writer = os.pipe()
+    for _ in range(20):
+        answerer = _Answerer("", time.monotonic() + 0.0009)
+        assert not answerer._answers(silent)
+        assert answerer.is_late()
+    os.close(silent)
+    os.close(writer)
 
 
 DESKTOP = {
