@@ -64,6 +64,7 @@ def own_spec(python: str) -> dict[str, Any]:
         "language": "python",
         "interrupt_mode": "message",
         "kernel_protocol_version": "5.5",
+        "help_links": [{"text": "Ada's manual", "url": "https://docs.example.org"}],
         "env": {"OMP_NUM_THREADS": "3", "WHERE": "${HOME}/data"},
         "metadata": {"debugger": True, "kernel_provisioner": {"provisioner_name": "evil"}},
     }
@@ -73,8 +74,6 @@ def own_spec(python: str) -> dict[str, Any]:
 def furnished(bed: Bed) -> Iterator[None]:
     """ada's home on ``far``, with all sorts of kernels."""
     site = bed.far.run([bed.far_python, "-c", "import ipykernel; print(ipykernel.__path__[0])"])
-    logos = Path(kernelspecs.__file__).parent / "logos"
-    logo = next(path for path in logos.iterdir() if "64" in path.name)
     bed.far.run(["tee", "/tmp/logo"], input="picture")
     script = FURNISH.format(
         site=os.path.dirname(site.stdout.strip()),
@@ -82,7 +81,6 @@ def furnished(bed: Bed) -> Iterator[None]:
         own=json.dumps(own_spec(bed.far_python)).replace("'", "'\\''"),
         logo="/tmp/logo",
     )
-    assert logo
     try:
         bed.far.run(["bash", "-c", script], user="ada")
         yield
@@ -155,6 +153,7 @@ def test_a_kernel_is_added_with_all_that_it_has(bed: Bed, furnished: None, tmp_p
     spec = document(name)
     assert spec["interrupt_mode"] == "message"
     assert spec["language"] == "python"
+    assert spec["help_links"] == own_spec("")["help_links"]
     assert spec["metadata"]["debugger"] is True
     assert not {"kernel_provisioner", "kernel_protocol_version"} & {*spec, *spec["metadata"]}
     logos = {path.name for path in (kernelspecs.user_directory() / name).iterdir()}
