@@ -532,6 +532,9 @@ def install(errand: Errand, found: Found, told: Callable[[str], None]) -> None:
             f"nothing is to be installed for {found.name}",
             advice=f"it would not start: {found.problem}" if found.problem else "it would start",
         )
-    last = errand.ask("install", found.install, told=lambda line: told(str(line)))
+    # Conda may say nothing for many minutes; a line that breaks, ssh notices.
+    last = errand.ask(
+        "install", found.install, told=lambda line: told(str(line)), patience=math.inf
+    )
     if last is not None:
         told(str(last))

@@ -101,13 +101,21 @@ class Errand:
             self._session.close()
         self._place.remove()
 
-    def ask(self, name: str, *arguments: Any, told: Callable[[Any], None] | None = None) -> Any:
+    def ask(
+        self,
+        name: str,
+        *arguments: Any,
+        told: Callable[[Any], None] | None = None,
+        patience: float | None = None,
+    ) -> Any:
         """Ask for something, and wait for it.
 
         Args:
             name: of one of the program's FUNCTIONS.
             arguments: for it, as JSON has them.
             told: takes each part of the answer but the last, as it comes.
+            patience: seconds for each part of the answer; None for as long as a look around may
+                take.
 
         Returns:
             The last part of the answer; None if there is none.
@@ -118,7 +126,7 @@ class Errand:
         self._session.send(json.dumps([name, arguments]).encode("ascii") + b"\n")
         parts: list[Any] = []
         try:
-            for found in self._answers():
+            for found in self._answers(_PATIENCE if patience is None else patience):
                 if told is not None and parts:
                     told(parts.pop())
                 parts[:] = [found]
@@ -186,9 +194,9 @@ class Errand:
 
     # --- what is said ---------------------------------------------------------------------------
 
-    def _answers(self) -> Iterator[Any]:
+    def _answers(self, patience: float) -> Iterator[Any]:
         while True:
-            kind, found = self._frame(_PATIENCE)
+            kind, found = self._frame(patience)
             if kind == TELL:
                 yield found
             elif kind == DONE:

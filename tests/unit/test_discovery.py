@@ -98,7 +98,13 @@ class Host(Errand):
     ) -> None:
         pass
 
-    def ask(self, name: str, *arguments: Any, told: Callable[[Any], None] | None = None) -> Any:
+    def ask(
+        self,
+        name: str,
+        *arguments: Any,
+        told: Callable[[Any], None] | None = None,
+        patience: float | None = None,
+    ) -> Any:
         self.asked.append((name, *arguments))
         limit = sys.getrecursionlimit()
         # It comes over a line; newer Pythons read JSON that is nested deeper than they could write.

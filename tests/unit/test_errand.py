@@ -6,6 +6,7 @@ Nothing is left of it in any case: no process, no descriptor and no file.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import sys
@@ -387,6 +388,13 @@ def test_a_far_side_that_says_nothing_is_left(far: Far, text: str) -> None:
     error = failure()
     assert type(error) is ConnectionLostError
     assert error.sentence == "nothing came within 0 s"
+
+
+def test_what_takes_its_time_is_waited_for(far: Far) -> None:
+    far.monkeypatch.setattr(module, "_PATIENCE", 0.01)
+    far.plays("tell('node')\nasked()\nsignal.alarm(20)\ntime.sleep(0.3)\ntell(1); done()\nasked()")
+    with errand() as session:
+        assert session.ask("install", patience=math.inf) == 1
 
 
 @pytest.mark.parametrize("text", ["", "signal.signal(signal.SIGHUP, signal.SIG_IGN)"])
