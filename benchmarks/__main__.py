@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from bed import Bed, GridEngine, Scheduler, Slurm, wait_until
-from benchmarks import measure, report
+from benchmarks import commands, measure, report
 from benchmarks.contestants import USER, contestants, job_contestants
 from benchmarks.figures import Measured, Values
 from frontend import Kernel
@@ -48,6 +48,10 @@ def wanted(
         with Relay("far", delay=0.025) as relay:
             yield "ssh, 50 ms", contestants(bed, f"{USER}@127.0.0.1:{relay.port}"), measure_start
         return
+    if arguments.commands:
+        with commands.furnished(bed):
+            yield "commands", contestants(bed), partial(measure_commands, bed)
+        return
     if not arguments.jobs:
         measure_one = measure_outputs if arguments.outputs else partial(measure_kernel, bed)
         yield "ssh", contestants(bed), measure_one
@@ -71,6 +75,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--jobs", action="store_true", help="kernels in jobs of Slurm and of Grid Engine instead"
     )
+    parser.add_argument("--commands", action="store_true", help="discover, ps and attach instead")
     parser.add_argument(
         "--slow", action="store_true", help="starts over a line with a round trip of 50 ms instead"
     )
@@ -105,6 +110,11 @@ def measure_job(scheduler: Scheduler, name: str, kernel: str, directory: Path) -
 def measure_start(name: str, kernel: str, directory: Path) -> dict[str, float]:
     """How long a start takes."""
     return measure.start_figures(kernel, directory)
+
+
+def measure_commands(bed: Bed, name: str, kernel: str, directory: Path) -> dict[str, float]:
+    """The commands that look around, or what is typed in their place."""
+    return commands.command_figures(bed, name, directory)
 
 
 def measure_outputs(name: str, kernel: str, directory: Path) -> dict[str, float]:

@@ -74,6 +74,9 @@ FIGURES = (
     Figure("far_idle_ms", "far CPU in 10 s idle, ms", 1),
     Figure("logins", "ssh logins"),
     Figure("second_logins", "ssh logins, second kernel"),
+    Figure("discover_s", "discover, s", 2),
+    Figure("ps_s", "ps, s", 2),
+    Figure("attach_s", "attach to first answer, s", 2),
     Figure("spawn_ms", "start to ssh's start, ms"),
     Figure("python_ms", "of these, python -c pass, ms"),
 )
@@ -105,6 +108,7 @@ LIMITS: Mapping[str, Mapping[str, Limit]] = {
         "second_logins": Limit(0),
     },
     "ssh, 50 ms": _START,
+    "commands": {"discover_s": Limit(2)},
     "slurm": {
         **_JOB,
         "prints_mb_s": Limit(25, more_is_better=True),

@@ -65,7 +65,7 @@ def by_hand(
         return [x.pid for x in new if x.args == command]
 
     try:
-        (pid,) = wait_until(started, 20, "its process") or ()
+        (pid,) = wait_until(started, 20, "its process")
         file = f"{RUNTIME}/{name or f'kernel-{pid}.json'}"
         wait_until(lambda: file in bed.far.files(HOME), 30, "its file")
         yield ByHand(file, pid)
