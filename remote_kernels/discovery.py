@@ -7,14 +7,14 @@ pictures and JSON for front ends, and nothing that would run here.
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 import math
 import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from remote_kernels import kernelspecs
@@ -23,7 +23,7 @@ from remote_kernels.errors import KernelSpecError, OptionsError, RemoteKernelsEr
 from remote_kernels.hosts import Host
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
-from remote_kernels.kernel_environment import as_words
+from remote_kernels.kernel_environment import as_mapping, as_words
 from remote_kernels.kernelspecs import KernelSpec, Origin
 from remote_kernels.options import KernelOptions, given
 from remote_kernels.remote_script import refuse_secrets
@@ -33,8 +33,6 @@ MODULES = ("answers", "login_shell", "login_environment", "survey")
 
 # Of a kernelspec's metadata: one of these would have Jupyter run something else than our launcher.
 _NOT_CARRIED = frozenset({"kernel_provisioner", "interpreter"})
-# Of a kernelspec, what ours has only where that has it.
-_CARRIED = ("interrupt_mode", "help_links")
 # No SVG: it may hold a script, and Jupyter's server would show it as a page of its own.
 _LOGO = re.compile(r"logo-[\w.-]{1,40}\.png", re.ASCII)
 _PAGE = re.compile("https?://", re.IGNORECASE)
@@ -62,6 +60,8 @@ class Found(NamedTuple):
         problem: why it would not start; empty if it would.
         uncertain: the problem may be over in a moment.
         install: the command of sh that helps; empty if none is known.
+        installs_into: the environment that it makes for that; empty if it makes none.
+        mount: mount point over there of the file system on which the path is.
     """
 
     name: str
@@ -81,6 +81,8 @@ class Found(NamedTuple):
     problem: str
     uncertain: bool
     install: str
+    installs_into: str
+    mount: str
 
     @property
     def command(self) -> str:
@@ -101,6 +103,21 @@ class Found(NamedTuple):
             found["help_links"] = self.help_links
         kept = {name: x for name, x in self.metadata.items() if name not in _NOT_CARRIED}
         return {**found, "metadata": kept} if kept else found
+
+    @property
+    def told(self) -> dict[str, dict[str, Any]]:
+        """What a kernelspec of ours has from it: options, env, document and metadata, by names."""
+        document = self.document
+        return {
+            "options": {
+                "language": self.language or None,
+                "kernel_cmd": self.command,
+                "activate": self.activate or None,
+            },
+            "env": self.env,
+            "metadata": document.pop("metadata", {}),
+            "document": document,
+        }
 
     @property
     def needs(self) -> list[str]:
@@ -341,31 +358,70 @@ def added(there: There, found: Found, by: str) -> Change:
         KernelSpecError: one that is in the way is not this kernel's.
         OptionsError: it cannot be started by us.
     """
-    spec, replaced = kernelspecs.planned(options_of(there, found), there.parent)
-    origin = spec.origin
-    if replaced and (origin is None or (origin.way, origin.path) != (there.way, found.path)):
+    spec, old = kernelspecs.planned(options_of(there, found), there.parent)
+    if old is None:
+        return Change("added", _told(spec, there, found, by, {}), found)
+    origin = old.origin
+    if origin is None or (origin.way, origin.path) != (there.way, found.path):
         raise KernelSpecError(
             f"the kernel {spec.name} is another one, so it is left as it is",
             advice="add this one with another --name, or remove that with manage --delete "
             f"{spec.name}",
         )
-    return Change("updated" if replaced else "added", _told(spec, there, found, by), found)
+    return Change("updated", _brought_up_to_date(old, origin, there, found, by), found)
 
 
-def _told(spec: KernelSpec, there: There, found: Found, by: str) -> KernelSpec:
-    """A kernelspec with what it has from its host, and a note of that."""
-    old = {name: x for name, x in spec.document.items() if name not in _CARRIED}
-    document = {**old, **found.document}
-    origin = Origin(there.way, found.path, found.needs, by, _digest(there, found))
-    return KernelSpec(spec.directory, document).with_origin(origin)
+def _brought_up_to_date(
+    spec: KernelSpec, origin: Origin, there: There, found: Found, by: str
+) -> KernelSpec:
+    """A kernelspec with what its host tells now, and what the person asks for now.
+
+    What the person has changed since the host has told it stays.
+
+    Raises:
+        OptionsError: it cannot be started by us any more.
+    """
+    new, old, told = options_of(there, found), spec.options, found.told
+    before = origin.told.get("options", {})
+    mine = {name: getattr(old, name) for name in told["options"]}
+    env = _merged(as_mapping(old.env), origin.told.get("env", {}), told["env"])
+    asked = {name: value for name, value in given(new).items() if name in there.asked}
+    asked["env"] = as_words({**env, **as_mapping(there.options.env)})
+    options = old._replace(**{**_merged(mine, before, told["options"]), **asked})
+    changed = spec if options == old else kernelspecs.edited(spec, options)
+    return _told(changed, there, found, by, origin.told, origin.logos)
 
 
-def _digest(there: There, found: Found) -> str:
-    """Another one where the kernelspec is to be another one."""
-    shown = found._replace(version="", uncertain=False, install="")._asdict()
-    asked = {name: str(value) for name, value in sorted(there.asked.items())}
-    text = json.dumps([shown, asked], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _told(
+    spec: KernelSpec,
+    there: There,
+    found: Found,
+    by: str,
+    before: Mapping[str, Mapping[str, Any]],
+    logos: Mapping[str, str] = MappingProxyType({}),
+) -> KernelSpec:
+    """A kernelspec with what its host tells for front ends, and a note of all that it tells."""
+    document = _merged(spec.document, before.get("document", {}), found.told["document"])
+    mine = document.get("metadata") or {}
+    metadata = _merged(mine, before.get("metadata", {}), found.told["metadata"])
+    origin = Origin(there.way, found.path, found.needs, found.mount, by, found.told, logos)
+    changed = KernelSpec(spec.directory, {**document, "metadata": metadata})
+    return changed.with_origin(origin)
+
+
+def _merged(
+    mine: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is mine, with what is told now where that is still what was told before."""
+    result = dict(mine)
+    for name in (*before, *now):
+        if mine.get(name) != before.get(name):
+            continue
+        if name in now:
+            result[name] = now[name]
+        else:
+            result.pop(name, None)
+    return result
 
 
 def write(errand: Errand, changes: Sequence[Change]) -> list[Change]:
@@ -378,8 +434,9 @@ def write(errand: Errand, changes: Sequence[Change]) -> list[Change]:
     Returns:
         The changes; what could not be written has failed, and is as before.
     """
-    wanted = [x for x in changes if x.what in ("added", "updated") and x.found is not None]
-    files = {change.found.files: None for change in wanted if change.found and change.found.files}
+    # Those that are there have logos.
+    wanted = [change.found for change in changes if change.what == "added" and change.found]
+    files = dict.fromkeys(found.files for found in wanted if found.files)
     directories = list(files)
     answers: list[Any] = []
 
@@ -428,19 +485,19 @@ def sync(errand: Errand, there: There, discovery: Discovery) -> list[Change]:
         there: the host.
         discovery: what was found.
     """
-    specs = {}
+    specs: dict[str, list[KernelSpec]] = {}
     for spec in kernelspecs.find([there.parent]):
         if spec.origin is not None and spec.origin.way == there.way:
-            specs[spec.origin.path] = spec
+            specs.setdefault(spec.origin.path, []).append(spec)
     changes: list[Change] = []
     taken: set[str] = set()
     for found in discovery.kernels:
         if found.path in specs:
-            spec = specs.pop(found.path)
-            changes += _followed(there, spec, found)
+            for spec in specs.pop(found.path):
+                changes += _followed(there, spec, found)
         elif not found.problem:
             changes.append(_tried(there, found, taken))
-    return [*changes, *_vanished(errand, list(specs.values()))]
+    return [*changes, *_vanished(errand, list(chain.from_iterable(specs.values())))]
 
 
 def all_added(there: There, chosen: Sequence[Found], by: str) -> list[Change]:
@@ -486,24 +543,21 @@ def _followed(there: There, spec: KernelSpec, found: Found) -> Iterator[Change]:
     if found.problem:
         removed = origin.by == "sync" and not found.uncertain
         yield Change("removed" if removed else "left", spec, found, found.problem)
-    elif origin.digest != _digest(there, found):
-        try:
-            new, old = options_of(there, found), spec.options
-        except OptionsError as error:
-            yield Change("left", spec, found, error.sentence)
-            return
-        # What the person has changed by --edit since then stays.
-        asked = {name: value for name, value in given(new).items() if name in there.asked}
-        told = {name: getattr(new, name) for name in ("language", "kernel_cmd", "activate", "env")}
-        options = old._replace(**{**asked, **told})
-        by_now = kernelspecs.edited(spec, options)
-        yield Change("updated", _told(by_now, there, found, origin.by), found)
+        return
+    try:
+        new = _brought_up_to_date(spec, origin, there, found, origin.by)
+    except OptionsError as error:
+        yield Change("left", spec, found, error.sentence)
+        return
+    if new.document != spec.document:
+        yield Change("updated", new, found)
 
 
 def _vanished(errand: Errand, specs: Sequence[KernelSpec]) -> Iterator[Change]:
     """What is to become of kernelspecs whose kernels were not found."""
     needs = {spec.name: list(spec.origin.needs) for spec in specs if spec.origin is not None}
-    asked = [path for paths in needs.values() for path in paths]
+    mounts = {spec.name: spec.origin.mount for spec in specs if spec.origin is not None}
+    asked = [(path, mounts[name]) for name, paths in needs.items() for path in paths]
     answer = errand.ask("missing", asked) if asked else None
     gone = {x for x in answer if isinstance(x, str)} if isinstance(answer, list) else set()
     for spec in specs:

@@ -181,12 +181,17 @@ def as_words(variables: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"{name}={value}" for name, value in variables.items())
 
 
+def as_mapping(words: Sequence[str]) -> dict[str, str]:
+    """The words of ``--env`` as variables."""
+    return dict(word.partition("=")[::2] for word in words)
+
+
 def to_json(words: Sequence[str]) -> str:
     """The words of ``--env`` as VARIABLE holds them.
 
     In it is nothing that a front end would replace as it does in the values of a kernelspec's env.
     """
-    text = json.dumps(dict(word.partition("=")[::2] for word in words))
+    text = json.dumps(as_mapping(words))
     return text.replace("$", "\\u0024")
 
 

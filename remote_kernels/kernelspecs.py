@@ -6,6 +6,7 @@ nor remote_ikernel's is changed or removed. It prints nothing.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -116,16 +117,19 @@ class Origin(NamedTuple):
         way: interface, host and gateways.
         path: of the kernel over there.
         needs: paths without which it is not there any more.
+        mount: mount point over there of the file system on which these are.
         by: add or sync.
-        digest: of all that was found of it, and asked for it.
+        told: what its host has told of it, as it stands here if nobody has changed it since:
+            options, env, document and metadata, each by names.
         logos: digests of its pictures, by their names.
     """
 
     way: list[str]
     path: str
     needs: list[str]
+    mount: str
     by: str
-    digest: str
+    told: Mapping[str, Mapping[str, Any]]
     logos: Mapping[str, str] = MappingProxyType({})
 
 
@@ -185,9 +189,12 @@ class KernelSpec:
     def origin(self) -> Origin | None:
         """Where it comes from; None if a person has made it."""
         try:
-            return Origin(**self.document["metadata"][_ORIGIN])
+            origin = Origin(**self.document["metadata"][_ORIGIN])
         except (LookupError, TypeError):
             return None
+        told = origin.told
+        is_known = isinstance(told, dict) and all(isinstance(x, dict) for x in told.values())
+        return origin if is_known else None
 
     def with_origin(self, origin: Origin) -> KernelSpec:
         """The same with a note of where it comes from."""
@@ -279,7 +286,7 @@ def environment(options: KernelOptions) -> dict[str, str]:
     return {VARIABLE: to_json(options.env)} if options.env else {}
 
 
-def planned(options: KernelOptions, parent: Path) -> tuple[KernelSpec, bool]:
+def planned(options: KernelOptions, parent: Path) -> tuple[KernelSpec, KernelSpec | None]:
     """The kernelspec that these options make.
 
     Args:
@@ -287,7 +294,7 @@ def planned(options: KernelOptions, parent: Path) -> tuple[KernelSpec, bool]:
         parent: the directory of kernelspecs in which it is to lie.
 
     Returns:
-        The kernelspec, and whether one of ours has to make way for it. Nothing is written.
+        The kernelspec, and the one of ours that has to make way for it. Nothing is written.
 
     Raises:
         KernelSpecError: what lies there is not ours.
@@ -306,7 +313,7 @@ def planned(options: KernelOptions, parent: Path) -> tuple[KernelSpec, bool]:
             advice=f"move it over with --migrate {old.name}, or choose another --name",
         )
     document = _document(options, display_name(options), old.document if old else {})
-    return KernelSpec(directory, document), old is not None
+    return KernelSpec(directory, document), old
 
 
 def edited(spec: KernelSpec, options: KernelOptions) -> KernelSpec:
@@ -374,12 +381,22 @@ def write(spec: KernelSpec, logos: Mapping[str, bytes] | None = None) -> None:
             spec = _with_logos(spec, staged, logos or {})
             text = json.dumps(spec.document, indent=2, sort_keys=True) + "\n"
             (staged / "kernel.json").write_text(text, encoding="ascii")
-            if not exists:
-                staged.rename(target)
+            if not exists and _is_moved(staged, target):
                 return
             # kernel.json comes last: it is what makes the directory a kernelspec.
             for path in sorted(staged.iterdir(), key=lambda path: path.name == "kernel.json"):
                 path.replace(target / path.name)
+
+
+def _is_moved(staged: Path, target: Path) -> bool:
+    """Move a directory; whether it is, since another one of us may have made it meanwhile."""
+    try:
+        staged.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        return False
+    return True
 
 
 def _with_logos(spec: KernelSpec, staged: Path, logos: Mapping[str, bytes]) -> KernelSpec:
@@ -424,7 +441,7 @@ def remove(spec: KernelSpec) -> None:
     """
     directory = spec.directory
     with _in_words(f"{directory} cannot be removed"):
-        (directory / "kernel.json").unlink()
+        (directory / "kernel.json").unlink(missing_ok=True)
         (directory / BACKUP_NAME).unlink(missing_ok=True)
         logos = {logo.name: _digest(logo) for logo in _LOGOS.iterdir()}
         if spec.origin is not None:

@@ -36,6 +36,15 @@ _MOST = 2000
 
 _HOME = os.path.expanduser("~")
 _ENDS_PROBE = "@rk-probe "
+# How IJulia is started from 1.28 on, and what its kernel.jl has since then.
+_RUN_IJULIA, _RUN_IJULIA_BY = "import IJulia; IJulia.run_kernel()", "function run_kernel"
+# R makes a library of the person's own, and asks for a mirror, only where it can ask.
+_INSTALL_IRKERNEL = (
+    'own <- strsplit(Sys.getenv("R_LIBS_USER"), ":")[[1]][1]; dir.create(own, FALSE, TRUE); '
+    'from <- getOption("repos"); from[from == "@CRAN@"] <- "https://cloud.r-project.org"; '
+    'install.packages("IRkernel", lib = own, repos = from); '
+    'quit(status = !requireNamespace("IRkernel", lib.loc = own, quietly = TRUE))'
+)
 
 # Where conda, mamba and micromamba are put by their installers.
 _CONDA_ROOTS = (
@@ -49,6 +58,12 @@ _VENV_DIRECTORIES = (
     *("~/.local/share/virtualenvs", "~/.cache/pypoetry/virtualenvs"),
     "~/Library/Caches/pypoetry/virtualenvs",
 )
+# Of programs that are installed for a person (pipx, uv); few of them have to do with kernels.
+_TOOL_DIRECTORIES = (
+    *("~/.local/share/pipx/venvs", "~/.local/pipx/venvs", "~/.local/share/uv/tools"),
+)
+# What lets a Jupyter know kernelspecs beside those in the usual places, below its settings.
+_SETTINGS = ("jupyter_config.py", "jupyter_config.json", "jupyter_kernelspec_config.*")
 
 # Any Python from 2.7 on runs this.
 _PROBE = """
@@ -84,6 +99,7 @@ import json
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_core.application import JupyterApp
 app = JupyterApp()
+app.name = "jupyter-kernelspec"
 app.load_config_file()
 manager = KernelSpecManager(parent=app, ensure_native_kernel=False)
 print("@rk-probe " + json.dumps(manager.get_all_specs()))
@@ -133,7 +149,7 @@ class Survey:
         self._environments: dict[str, Environment] = {}
         self._add(self._find_environments(look_in))
         self.env = env.result()
-        self._path = self.env.get("PATH", os.defpath).split(os.pathsep)
+        self._path = _path(self.env)
         self._add_environments_of_login()
         self._specs = list(self._find_specs())
         self._pythons: dict[str, Future[Spec | None]] = {}
@@ -182,6 +198,10 @@ class Survey:
         for directory in _VENV_DIRECTORIES:
             for prefix in self._list(os.path.expanduser(directory)):
                 yield from _venv(prefix)
+        for directory in _TOOL_DIRECTORIES:
+            for prefix in self._list(os.path.expanduser(directory)):
+                if _jupyter_of(prefix) or os.path.isdir(f"{prefix}/share/jupyter/kernels"):
+                    yield from _venv(prefix)
         for directory in (os.path.abspath(os.path.expanduser(x)) for x in look_in):
             if not os.path.isdir(directory):
                 self.notes.append((directory, "no such directory"))
@@ -205,9 +225,13 @@ class Survey:
 
     def _conda_prefixes(self) -> "Iterator[str]":
         roots = [os.path.expanduser(root) for root in _CONDA_ROOTS]
-        for variable in ("CONDA_PREFIX", "CONDA_ROOT", "MAMBA_ROOT_PREFIX"):
-            if os.environ.get(variable):
-                roots.append(os.environ[variable])
+        known = [os.environ.get(x) for x in ("CONDA_PREFIX", "CONDA_ROOT", "MAMBA_ROOT_PREFIX")]
+        known.append(os.path.dirname(os.path.dirname(os.environ.get("CONDA_EXE", ""))))
+        known += map(os.path.dirname, _path(os.environ))
+        for prefix in filter(None, known):
+            roots.append(prefix)
+            if os.path.basename(os.path.dirname(prefix)) == "envs":
+                roots.append(os.path.dirname(os.path.dirname(prefix)))
         for root in dict.fromkeys(roots):
             yield root
             yield from self._list(os.path.join(root, "envs"))
@@ -230,11 +254,9 @@ class Survey:
             os.environ.update(before)
 
     def _environments_of_path(self) -> "Iterator[Environment]":
-        """Those that the login shell has activated, wherever they lie."""
-        for prefix in map(os.path.dirname, self._path):
-            if os.path.isdir(os.path.join(prefix, "conda-meta")):
-                yield Environment(prefix, "conda")
-            elif prefix:
+        """Virtualenvs that the login shell has activated, wherever they lie."""
+        for prefix in filter(None, map(os.path.dirname, self._path)):
+            if not os.path.isdir(os.path.join(prefix, "conda-meta")):
                 yield from _venv(prefix)
 
     def _add(self, environments: "Iterable[Environment]") -> None:
@@ -247,6 +269,8 @@ class Survey:
 
     def _of(self, path: str) -> "Environment | None":
         """The environment in which a program lies."""
+        # IRkernel names the R that the script in bin would run.
+        path = re.sub("/lib/R/bin/R$", "/bin/R", path)
         return self._at(os.path.dirname(os.path.dirname(path)))
 
     @property
@@ -280,11 +304,19 @@ class Survey:
                     yield _read_spec(directory, file)
 
     def _jupyters(self) -> "list[str]":
-        """One of the commands of each installation."""
-        places = [*self._path, *(os.path.join(prefix, "bin") for prefix in self._prefixes)]
+        """One of the commands of each installation that may know more than is found without it.
+
+        A Jupyter that is not set up to look elsewhere finds what lies in the usual places. Each
+        environment with ipykernel has one, and takes half a second of a processor to say so.
+        """
+        prefixes = [prefix for prefix in self._prefixes if _has_settings(prefix)]
+        places = [*self._path, *(os.path.join(prefix, "bin") for prefix in prefixes)]
         found = [_program(os.path.join(place, "jupyter-kernelspec")) for place in places]
         # Those of pyenv's own versions are among them anyway.
         found = [path for path in found if path and not _is_shim(path)]
+        if not found:
+            # A person's settings are any Jupyter's.
+            found = list(filter(None, map(_jupyter_of, self._prefixes)))[:1]
         return list({os.path.realpath(path): path for path in reversed(found)}.values())
 
     def _ask_jupyter(self, path: str) -> "list[Spec]":
@@ -308,11 +340,11 @@ class Survey:
         if document is None:
             return {**kernel, "problem": spec["problem"]}
         argv = list(document["argv"])
-        if argv[1:2] == ["-m"] and argv[2:3] in (["remote_kernels"], ["remote_ikernel"]):
+        if _module(argv) in ("remote_kernels", "remote_ikernel"):
             return None
         owner = self._at(os.path.abspath(spec["path"]).split("/share/jupyter/")[0])
         argv = [word.replace("{resource_dir}", spec["path"]) for word in argv]
-        argv[0] = self._resolved(argv[0], owner)
+        argv[0] = self._resolved(argv[0], owner, spec["path"])
         environment = self._of(argv[0]) or owner
         kernel.update(
             argv=argv,
@@ -332,12 +364,19 @@ class Survey:
                 kernel.update(name=environment.name, path=environment.prefix, kind=environment.kind)
         return self._judged(kernel)
 
-    def _resolved(self, program: str, owner: "Environment | None") -> str:
+    def _resolved(self, program: str, owner: "Environment | None", spec: str) -> str:
         """A kernelspec's program by its whole path; as it stands if there is none."""
         if os.path.basename(program) != program:
             return os.path.expanduser(program)
         places = [os.path.join(owner.prefix, "bin")] if owner is not None else []
-        return shutil.which(program, path=os.pathsep.join([*places, *self._path])) or program
+        # "pip install --user" puts both below one directory.
+        beside, known, _ = spec.partition("/share/jupyter/")
+        places += [os.path.join(beside, "bin")] if known else []
+        path = os.pathsep.join([*places, *self._path])
+        # Jupyter takes either for its own Python.
+        names = {"python": ("python", "python3"), "python3": ("python3", "python")}
+        found = (shutil.which(name, path=path) for name in names.get(program, (program,)))
+        return next(filter(None, found), program)
 
     def _activated(
         self, environment: Environment, env: "Mapping[str, str] | None" = None
@@ -345,14 +384,14 @@ class Survey:
         """What an activation is for a kernel, and the variables that it brings."""
         if not environment.is_activated:
             return {}
-        try:
-            # What "conda env config vars set" has noted.
-            with open(f"{environment.prefix}/conda-meta/state", encoding="utf-8") as file:
-                noted = json.load(file)["env_vars"]
-            own = {str(name): str(value).replace("$", "$$") for name, value in noted.items()}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            own = {}
-        return {"activate": environment.prefix, "env": {**own, **(env or {})}}
+        own: dict[str, str] = {}
+        prefix = environment.prefix
+        for path in sorted(glob.glob(f"{glob.escape(prefix)}/etc/conda/env_vars.d/*.json")):
+            own.update(_variables(path))
+        # What "conda env config vars set" has noted, and "unset" has taken back.
+        own.update(_variables(f"{prefix}/conda-meta/state", "env_vars"))
+        own = {name: value for name, value in own.items() if value != "***unset***"}
+        return {"activate": prefix, "env": {**own, **(env or {})}}
 
     # --- kernels without a kernelspec -----------------------------------------------------------
 
@@ -410,7 +449,9 @@ class Survey:
         newest = max(files, key=os.path.getmtime) if files else f"{depot}/packages/IJulia"
         for program in self._programs("julia"):
             if os.path.realpath(program) not in served:
-                words = ["-i", "--color=yes", "--project=@.", newest, "{connection_file}"]
+                # From 1.28 on IJulia's file is no program any more.
+                run = ["-e", _RUN_IJULIA] if _RUN_IJULIA_BY in _start_of(newest) else [newest]
+                words = ["-i", "--color=yes", "--project=@.", *run, "{connection_file}"]
                 yield self._of_language("julia", [program, *words])
 
     def _of_language(self, language: str, argv: "list[str]") -> "Spec":
@@ -437,10 +478,10 @@ class Survey:
         pythons += self._system_pythons()
         for spec in self._specs:
             argv = (spec["document"] or {}).get("argv") or [""]
-            if argv[1:2] == ["-m"]:
-                wanted.add(str(argv[2:3] and argv[2]).partition(".")[0])
+            if _module(argv):
+                wanted.add(_module(argv))
             owner = self._at(os.path.abspath(spec["path"]).split("/share/jupyter/")[0])
-            pythons.append(self._resolved(argv[0], owner))
+            pythons.append(self._resolved(argv[0], owner, spec["path"]))
         if not wanted <= self._wanted:
             # Kernelspecs that a Jupyter knows may need modules that nobody has asked for.
             self._pythons.clear()
@@ -475,16 +516,19 @@ class Survey:
             kernel.update(problem=f"{argv[0]} does not run", uncertain=True)
             return
         kernel["version"] = probe["version"]
-        module = str(argv[2]).partition(".")[0] if argv[1:2] == ["-m"] and argv[2:] else ""
+        module = _module(argv)
         needed = "ipykernel" if module == "ipykernel_launcher" else module
         if needed and needed not in probe["has"]:
             kernel["problem"] = f"its Python has no {needed}"
-            kernel["install"] = self._install(argv[0], needed, probe)
+            kernel.update(self._install(argv[0], needed, probe))
 
     def _judge_r(self, kernel: "Spec") -> None:
         program = kernel["program"]
         root = (output_of([program, "RHOME"], self.env) or "").strip()
-        libraries = glob.glob(f"{_HOME}/R/*/*")
+        if not root:
+            kernel.update(problem=f"{program} does not run", uncertain=True)
+            return
+        libraries = glob.glob(f"{_HOME}/R/*/*") + glob.glob(f"{_HOME}/Library/R/*/*/library")
         for name in ("R_LIBS", "R_LIBS_USER", "R_LIBS_SITE"):
             libraries += [os.path.expanduser(x) for x in self.env.get(name, "").split(":")]
         libraries.append(f"{root}/library")
@@ -494,38 +538,56 @@ class Survey:
         kernel["version"] = _field(f"{root}/library/base/DESCRIPTION", "Version")
         if not any(os.path.isdir(f"{library}/IRkernel") for library in libraries if library):
             kernel["problem"] = "its R has no IRkernel"
-            kernel["install"] = _command([program, "-e", 'install.packages("IRkernel")'])
+            conda = self._conda_for(self._of(program))
+            if conda:
+                kernel["install"] = _command([*conda, "r-irkernel"])
+            else:
+                kernel["install"] = _command([program, "-e", _INSTALL_IRKERNEL])
 
     def _judge_julia(self, kernel: "Spec") -> None:
         program = kernel["program"]
         kernel["version"] = (
             (output_of([program, "--version"], self.env) or "").split(" ")[-1].strip()
         )
-        files = [word for word in kernel["argv"] if "/IJulia" in word and os.path.isabs(word)]
-        if not all(map(os.path.isfile, files)):
+        argv = kernel["argv"]
+        files = [word for word in argv if "/IJulia" in word and os.path.isabs(word)]
+        is_there = all(map(os.path.isfile, files))
+        if _RUN_IJULIA in argv:
+            depots = (self.env.get("JULIA_DEPOT_PATH") or "").split(":")
+            depots = [depot or f"{_HOME}/.julia" for depot in depots]
+            is_there = any(os.path.isdir(f"{depot}/packages/IJulia") for depot in depots)
+        if not is_there:
             kernel["problem"] = "its Julia has no IJulia"
             kernel["install"] = _command([program, "-e", 'using Pkg; Pkg.add("IJulia")'])
 
-    def _install(self, python: str, module: str, probe: "Spec") -> str:
-        """The command that installs a kernel's module."""
+    def _install(self, python: str, module: str, probe: "Spec") -> "Spec":
+        """The command that installs a kernel's module, and where, if that is another place."""
         environment = self._of(python)
         if probe["closed"]:
             # Its system forbids pip to write there.
-            own = os.path.join(_HOME, ".virtualenvs", os.path.basename(python))
+            own = _new_environment(f"{module}-{'.'.join(str(probe['version']).split('.')[:2])}")
             first = _command([python, "-m", "venv", own])
-            return f"{first} && {_command([f'{own}/bin/python', '-m', 'pip', 'install', module])}"
+            pip = _command([f"{own}/bin/python", "-m", "pip", "install", module])
+            return {"install": f"{first} && {pip}", "installs_into": own}
         if "pip" in probe["has"]:
             user = [] if environment is not None else ["--user"]
-            return _command([python, "-m", "pip", "install", *user, module])
-        for name in ("mamba", "micromamba", "conda"):
-            conda = next(iter(self._programs(name)), "")
-            if conda and environment is not None and environment.kind == "conda":
-                return _command([conda, "install", "-y", "-p", environment.prefix, module])
+            return {"install": _command([python, "-m", "pip", "install", *user, module])}
+        conda = self._conda_for(environment)
+        if conda:
+            return {"install": _command([*conda, module])}
         uv = next(iter(self._programs("uv")), "")
         if uv:
-            return _command([uv, "pip", "install", "--python", python, module])
+            return {"install": _command([uv, "pip", "install", "--python", python, module])}
         pip = _command([python, "-m", "pip", "install", module])
-        return f"{_command([python, '-m', 'ensurepip'])} && {pip}"
+        return {"install": f"{_command([python, '-m', 'ensurepip'])} && {pip}"}
+
+    def _conda_for(self, environment: "Environment | None") -> "list[str]":
+        """What installs a package into an environment of conda's; empty for others."""
+        if environment is not None and environment.kind == "conda":
+            for name in ("mamba", "micromamba", "conda"):
+                for program in self._programs(name):
+                    return [program, "install", "-y", "-p", environment.prefix]
+        return []
 
 
 # --- what can be asked for ----------------------------------------------------------------------
@@ -565,15 +627,18 @@ def files(directories: "Sequence[str]") -> "Iterator[Spec]":
         yield found
 
 
-def missing(paths: "Sequence[str]") -> "Iterator[list[str]]":
+def missing(paths: "Sequence[tuple[str, str]]") -> "Iterator[list[str]]":
     """Those of some paths where there is nothing, and not only nothing to be seen.
 
     Args:
-        paths: of kernels.
+        paths: of kernels, each with the mount point of the file system that it was on.
     """
     gone = []
-    for path in paths:
+    for path, mount in paths:
         try:
+            if not os.path.ismount(mount):
+                # A file server that is away leaves an empty directory, or none.
+                continue
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             gone.append(path)
@@ -630,7 +695,17 @@ def _kernel(name: str, kind: str, path: str) -> "Spec":
         "problem": "",
         "uncertain": False,
         "install": "",
+        "installs_into": "",
+        "mount": _mount_of(path),
     }
+
+
+def _mount_of(path: str) -> str:
+    """The mount point of the file system on which a path lies."""
+    place = os.path.realpath(path)
+    while not os.path.ismount(place):
+        place = os.path.dirname(place)
+    return place
 
 
 def _read_spec(directory: str, file: str) -> "Spec":
@@ -691,12 +766,67 @@ def _is_venv(prefix: str) -> bool:
 
 def _interpreter(script: str) -> str:
     """The Python that runs a script that pip or conda has installed."""
+    found = re.search(r"/[^\n'\"]*/python[\d.]*(?=['\"\s])", _start_of(script))
+    return found[0] if found else sys.executable
+
+
+def _start_of(path: str) -> str:
+    """How a file begins; empty if it cannot be read."""
     try:
-        with open(script, "rb") as file:
-            found = re.search(rb"/[^\n'\"]*?/python[\d.]*", file.read(1024))
+        with open(path, "rb") as file:
+            return file.read(1024).decode("utf-8", "surrogateescape")
     except OSError:
-        found = None
-    return found[0].decode("utf-8", "surrogateescape") if found else sys.executable
+        return ""
+
+
+def _module(argv: "Sequence[Any]") -> str:
+    """The package that a command of Python's runs (-m), behind options of Python's; or empty."""
+    words = iter(map(str, argv[1:]))
+    for word in words:
+        if word == "-m":
+            return next(words, "").partition(".")[0]
+        if not word.startswith("-") or word == "-c":
+            break
+        if word in ("-X", "-W"):
+            next(words, "")
+    return ""
+
+
+def _path(env: "Mapping[str, str]") -> "list[str]":
+    """The directories of the PATH."""
+    return [place.rstrip("/") for place in env.get("PATH", os.defpath).split(os.pathsep)]
+
+
+def _jupyter_of(prefix: str) -> str:
+    """The command of a Jupyter that lists kernelspecs; empty if there is none."""
+    return _program(os.path.join(prefix, "bin", "jupyter-kernelspec"))
+
+
+def _has_settings(prefix: str) -> bool:
+    """Whether a Jupyter has settings of its own that may lead to kernelspecs."""
+    place = os.path.join(glob.escape(prefix), "etc", "jupyter")
+    return any(glob.glob(os.path.join(place, name)) for name in _SETTINGS)
+
+
+def _new_environment(name: str) -> str:
+    """Where a virtualenv can be made, and nobody has one."""
+    place = first = os.path.join(_HOME, ".virtualenvs", name)
+    number = 2
+    while os.path.lexists(place):
+        place = f"{first}-{number}"
+        number += 1
+    return place
+
+
+def _variables(path: str, field: str = "") -> "dict[str, str]":
+    """The variables in a file of conda's, as a kernelspec's env has them."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            noted = json.load(file)
+        noted = noted[field] if field else noted
+        return {str(name): str(value).replace("$", "$$") for name, value in noted.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def _program(path: str) -> str:

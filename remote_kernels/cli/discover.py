@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,12 +150,13 @@ def _at(host: str, request: Request) -> tuple[int, dict[str, Any]]:
         with render.progress(text, quiet=request.json) as log, there.errand(log) as errand:
             found = discovery.discover(errand, request.look_in)
             log(ASKING)
+            instead: dict[str, str] = {}
             if request.install:
-                found = _install(errand, found, request)
+                found, instead = _install(errand, found, request)
             data.update(_described(found))
             if not request.json and not _acts(request):
                 _show(host, found)
-            made = _changes(errand, there, found, request)
+            made = _changes(errand, there, found, request, instead)
             if not request.dry_run:
                 made = discovery.write(errand, made)
         data.update(_made(made, request))
@@ -175,8 +176,12 @@ def _acts(request: Request) -> bool:
     return bool(request.add or request.add_all or request.sync)
 
 
-def _install(errand: Errand, found: Discovery, request: Request) -> Discovery:
-    for kernel in found.named(request.install):
+def _install(
+    errand: Errand, found: Discovery, request: Request
+) -> tuple[Discovery, dict[str, str]]:
+    """Install what is wanted; what is found then, and the environments that were made for names."""
+    instead = {}
+    for name, kernel in zip(request.install, found.named(request.install), strict=True):
         command, shown = printable(kernel.install), printable(kernel.name)
         if request.dry_run and command:
             render.say(f"Would run for {shown}: {command}", aside=request.json)
@@ -187,17 +192,20 @@ def _install(errand: Errand, found: Discovery, request: Request) -> Discovery:
             render.say(f"  {printable(line)}", aside=request.json)
 
         discovery.install(errand, kernel, told)
-    return found if request.dry_run else discovery.discover(errand, request.look_in)
+        instead[name] = kernel.installs_into or name
+    return (found if request.dry_run else discovery.discover(errand, request.look_in)), instead
 
 
-def _changes(errand: Errand, there: There, found: Discovery, request: Request) -> list[Change]:
+def _changes(
+    errand: Errand, there: There, found: Discovery, request: Request, instead: Mapping[str, str]
+) -> list[Change]:
     """What is to become of kernelspecs; nothing is written."""
     if request.sync:
         return discovery.sync(errand, there, found)
     if request.add_all:
         chosen = [kernel for kernel in found.kernels if not kernel.problem]
     elif request.add:
-        chosen = found.named(request.add)
+        chosen = found.named([instead.get(name, name) for name in request.add])
     else:
         at_terminal = not request.json and render.at_terminal() and sys.stdin.isatty()
         chosen = _picked(found) if at_terminal and found.kernels and not request.install else []

@@ -53,7 +53,7 @@ def raw(name: Any = "torch", **fields: Any) -> dict[str, Any]:
         "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         **{"language": "python", "display_name": None, "version": "3.11.4", "activate": prefix},
         **{"env": {}, "interrupt_mode": None, "help_links": [], "metadata": {}, "files": ""},
-        **{"problem": "", "uncertain": False, "install": ""},
+        **{"problem": "", "uncertain": False, "install": "", "installs_into": "", "mount": "/"},
         **fields,
     }
 
@@ -81,7 +81,7 @@ class Host(Errand):
                 {"kernels": self.kernels, "notes": self.notes, "home": HOME},
             ],
             "files": lambda directories: [{} for _ in directories],
-            "missing": lambda paths: [[path for path in paths if path in self.gone]],
+            "missing": lambda paths: [[path for path, _ in paths if path in self.gone]],
         }
         for name, parts in answers.items():
             self.answers[name] = partial(_said, parts)
@@ -413,7 +413,10 @@ def test_links_that_lead_to_no_page_are_left_out(links: Any) -> None:
 
 
 def test_a_host_cannot_say_where_a_kernelspec_comes_from(there: There, kernels: Path) -> None:
-    own = {"way": ["x"], "path": "/x", "needs": [], "by": "add", "digest": "", "logos": {"a": "b"}}
+    own = {
+        **{"way": ["x"], "path": "/x", "needs": [], "mount": "/", "by": "add", "told": {}},
+        "logos": {"a": "b"},
+    }
     host = Host(raw(metadata={"remote_kernels": own, "a": 1}))
     synced(there, host)
     (document,) = written(kernels).values()
@@ -681,7 +684,6 @@ CHANGES: dict[str, Any] = {
     "interrupt_mode": "message",
     "help_links": [HELP],
     "metadata": {"a": 1},
-    "kind": "venv",
 }
 
 
@@ -806,15 +808,80 @@ def test_one_that_cannot_be_changed_keeps_no_other_from_it(there: There, kernels
     assert written(kernels)["rik_ssh_ada_far_bad"] == before
 
 
-def test_a_digest_is_of_what_is_told_and_not_of_its_order(there: There) -> None:
-    kernel = found(env={"A": "1", "B": "2"}, metadata={"a": {"x": 1, "y": 2}})
-    other = found(env={"B": "2", "A": "1"}, metadata={"a": {"y": 2, "x": 1}})
-    digests = {discovery._digest(there, each) for each in (kernel, other)}
-    assert len(digests) == 1
-    asked = [{"lease": "5h", "verbose": True}, {"verbose": True, "lease": "5h"}]
-    of_asked = {discovery._digest(there._replace(asked=each), kernel) for each in asked}
-    assert len(of_asked) == 1
-    assert of_asked != digests
+def test_what_a_person_has_changed_stays_whatever_the_host_changes(
+    there: There, kernels: Path
+) -> None:
+    host = Host(raw(env={"A": "1", "B": "1", "C": "1"}, interrupt_mode="message"))
+    synced(there, host)
+    (spec,) = kernelspecs.find([kernels])
+    env = ("A=mine", "B=1", "OWN=1")  # and C is gone
+    options = spec.options._replace(
+        env=env, precmd="module load x", kernel_cmd="x {connection_file}"
+    )
+    changed = kernelspecs.edited(spec, options)
+    metadata = {**changed.document["metadata"], "mine": 1}
+    document = {**changed.document, "interrupt_mode": "signal", "metadata": metadata}
+    kernelspecs.write(KernelSpec(spec.directory, document))
+    host.kernels = [
+        raw(
+            env={"A": "2", "B": "2", "C": "2", "OWN": "2", "NEW": "2"},
+            argv=["/other", "{connection_file}"],
+            language="R",
+            metadata={"theirs": 1},
+        )
+    ]
+    assert synced(there, host) == {"updated": ["rik_ssh_ada_far_torch"]}
+    assert synced(there, host) == {}
+    # Nor does somebody who adds it once more want to lose that.
+    add(there, host=host)
+    (spec,) = kernelspecs.find([kernels])
+    assert spec.options.env == ("A=mine", "B=2", "OWN=1", "NEW=2")
+    assert (spec.options.precmd, spec.options.kernel_cmd) == (options.precmd, options.kernel_cmd)
+    assert (spec.options.language, spec.document["interrupt_mode"]) == ("R", "signal")
+    own = {x: value for x, value in spec.document["metadata"].items() if x != "remote_kernels"}
+    assert own == {"mine": 1, "theirs": 1}
+
+
+def test_what_was_asked_for_once_stays(there: There, kernels: Path) -> None:
+    asked = There.at("ada@far", {"env": ("A=1",), "lease": "5h"}, kernels)
+    add(asked, host=Host(raw()))
+    assert synced(there, Host(raw())) == {}
+    assert synced(there, Host(raw(env={"B": "2"}))) == {"updated": ["rik_ssh_ada_far_torch"]}
+    (spec,) = kernelspecs.find([kernels])
+    assert (spec.options.env, spec.options.lease) == (("A=1", "B=2"), "5h")
+
+
+def test_two_kernelspecs_of_one_kernel_are_both_followed(there: There, kernels: Path) -> None:
+    host = Host(raw())
+    synced(there, host)
+    add(There.at("ada@far", {"name": "big"}, kernels), host=host)
+    host.kernels = [raw(env={"A": "1"})]
+    assert synced(there, host) == {"updated": ["rik_ssh_ada_far_big", "rik_ssh_ada_far_torch"]}
+    host.kernels, host.gone = [], {TORCH}
+    assert synced(there, host) == {
+        "left": ["rik_ssh_ada_far_big"],
+        "removed": ["rik_ssh_ada_far_torch"],
+    }
+
+
+def test_two_syncs_at_once_are_as_one(there: There, kernels: Path) -> None:
+    # From cron and at the login: neither knows of what the other does.
+    host = Host(raw())
+    changes = [discovery.sync(host, there, host.found()) for _ in range(2)]
+    for each in changes:
+        assert [x.error for x in discovery.write(host, each)] == [None]
+    host.kernels, host.gone = [], {TORCH}
+    changes = [discovery.sync(host, there, host.found()) for _ in range(2)]
+    for each in changes:
+        assert [x.error for x in discovery.write(host, each)] == [None]
+    assert list(kernels.iterdir()) == []
+
+
+def test_the_order_in_which_things_are_told_is_no_change(there: There, kernels: Path) -> None:
+    host = Host(raw(env={"A": "1", "B": "2"}, metadata={"a": {"x": 1, "y": 2}}))
+    synced(there, host)
+    host.kernels = [raw(env={"B": "2", "A": "1"}, metadata={"a": {"y": 2, "x": 1}})]
+    assert synced(there, host) == {}
 
 
 # --- installing ----------------------------------------------------------------------------------

@@ -135,6 +135,19 @@ def test_replacing_ours_keeps_what_people_added(kernels: Path) -> None:
     assert {path.name for path in spec.directory.iterdir()} == OURS | {"kernel.js"}
 
 
+def test_one_that_is_made_by_another_of_us_meanwhile(
+    kernels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, _ = kernelspecs.planned(SSH, kernels)
+    kernelspecs.write(spec)
+    new = KernelSpec(spec.directory, {**spec.document, "language": "R"})
+    there = os.path.isdir
+    monkeypatch.setattr(Path, "is_dir", lambda path: path != spec.directory and there(path))
+    kernelspecs.write(new)
+    assert [found.document["language"] for found in kernelspecs.find([kernels])] == ["R"]
+    assert list(kernels.iterdir()) == [spec.directory]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -168,7 +181,7 @@ def test_a_kernelspec_of_remote_ikernel_is_not_replaced(kernels: Path) -> None:
 def test_ours_at_another_place_is_not_replaced(kernels: Path, tmp_path: Path) -> None:
     add(SSH, tmp_path / "elsewhere")
     before = snapshot(tmp_path / "elsewhere")
-    assert not kernelspecs.planned(SSH, kernels)[1]
+    assert kernelspecs.planned(SSH, kernels)[1] is None
     add(SSH._replace(workdir="/x"), kernels)
     assert snapshot(tmp_path / "elsewhere") == before
 

@@ -325,6 +325,14 @@ def test_what_conda_has_noted_comes_before_what_a_kernelspec_says(far: Far) -> N
     }
 
 
+def test_what_conda_has_noted_comes_from_packages_too_and_may_be_taken_back(far: Far) -> None:
+    prefix = far.conda(".conda/envs/torch")
+    far.write(f"{prefix}/etc/conda/env_vars.d/gdal.json", '{"GDAL": "data", "B": "package"}')
+    noted = {"env_vars": {"A": "***unset***", "B": "own"}}
+    far.write(f"{prefix}/conda-meta/state", json.dumps(noted))
+    assert far.kernels()["torch"]["env"] == {"GDAL": "data", "B": "own"}
+
+
 def test_what_conda_has_noted_may_be_broken(far: Far) -> None:
     texts: list[str | bytes] = ["", "{", "[]", '{"env_vars": []}', "{}", b"\xff", "[" * 100_000]
     for number, text in enumerate(texts):
@@ -333,6 +341,37 @@ def test_what_conda_has_noted_may_be_broken(far: Far) -> None:
     kernels = far.kernels()
     assert len(kernels) == len(texts)
     assert {name for name, kernel in kernels.items() if kernel["env"] or kernel["problem"]} == set()
+
+
+@pytest.mark.parametrize(
+    "known_by",
+    [
+        "export CONDA_EXE={root}/bin/conda",
+        "PATH={root}/condabin:$PATH",
+        "PATH={root}/bin/:$PATH",
+        "export CONDA_PREFIX={root}/envs/one",
+        "PATH={root}/envs/two/bin:$PATH",
+    ],
+)
+def test_all_environments_of_a_conda_for_everybody_are_found(far: Far, known_by: str) -> None:
+    far.conda("sw/anaconda")
+    far.write("sw/anaconda/condabin/conda")
+    for name in ("one", "two"):
+        far.conda(f"sw/anaconda/envs/{name}")
+    far.start(known_by.format(root=f"{far.home}/sw/anaconda"))
+    kernels = far.kernels()
+    assert {name: kernel["kind"] for name, kernel in kernels.items()} == dict.fromkeys(
+        ("base", "one", "two"), "conda"
+    )
+
+
+def test_a_jupyter_that_is_installed_as_a_tool_is_found(far: Far) -> None:
+    for place in (".local/share/pipx/venvs/jupyterlab", ".local/share/uv/tools/notebook"):
+        prefix = far.venv(place)
+        far.spec(f"{place}/share/jupyter/kernels/python3", argv=[f"{prefix}/bin/python", *ARGV[1:]])
+    # Most are no Jupyter.
+    far.venv(".local/share/pipx/venvs/black", has=[])
+    assert set(far.kernels()) == {"jupyterlab", "notebook"}
 
 
 def test_environments_that_are_found_twice_are_one(far: Far) -> None:
@@ -433,7 +472,7 @@ def test_all_of_a_kernelspec_is_told(far: Far) -> None:
         **{"language": "python", "display_name": "Python 3", "version": None, "activate": ""},
         **{"env": {"A": "1", "B": "2"}, "interrupt_mode": "message", "help_links": HELP},
         **{"metadata": {"debugger": True}, "files": str(directory)},
-        **{"problem": "", "uncertain": False, "install": ""},
+        **{"problem": "", "uncertain": False, "install": "", "installs_into": "", "mount": "/"},
     }
 
 
@@ -503,6 +542,18 @@ def test_a_program_that_is_not_there_is_a_problem(far: Far) -> None:
         assert kernels[f"gone{number}"]["problem"] == f"{shown} is not there, or no program"
 
 
+def test_a_python_is_looked_for_by_both_its_names(far: Far) -> None:
+    # As "pip install --user ipykernel" leaves it where there is no "python".
+    python = far.python("bin/python3")
+    far.own_spec("python3", argv=ARGV)
+    (kernel,) = far.look()["kernels"]
+    assert (kernel["name"], kernel["program"]) == ("python3", str(python))
+    # What the installation has brought comes first.
+    beside = far.python(".local/bin/python")
+    programs = [kernel["program"] for kernel in far.look()["kernels"]]
+    assert programs == [str(beside), str(python)]
+
+
 def test_a_directory_is_no_program(far: Far) -> None:
     far.own_spec("gone", argv=[str(far.bin), "{connection_file}"])
     assert far.kernels()["gone"]["problem"] == f"{far.bin} is not there, or no program"
@@ -537,6 +588,7 @@ def test_every_jupyter_is_asked(far: Far) -> None:
     plain = {"argv": [str(far.program("kernel", ""))], "language": "x", "metadata": {"a": 1}}
     far.own_spec("known", argv=plain["argv"])
     far.venv("venvs/plain")
+    far.write("venvs/plain/etc/jupyter/jupyter_config.json")
     far.jupyter_that_knows(
         "bin/jupyter-kernelspec",
         {
@@ -558,12 +610,43 @@ def test_every_jupyter_is_asked(far: Far) -> None:
     assert kernels["known"]["metadata"] == {}
 
 
+def test_a_jupyter_that_can_know_no_more_is_not_asked(far: Far) -> None:
+    # Each environment with ipykernel has one, and each would take half a second.
+    far.jupyter_that_knows("bin/jupyter-kernelspec", {})
+    far.venv("venvs/plain")
+    far.jupyter("venvs/plain/bin/jupyter-kernelspec", f"echo >{far.home}/asked")
+    assert far.look()["notes"] == []
+    assert not (far.home / "asked").exists()
+
+
+def test_of_jupyters_in_environments_one_tells_of_the_persons_settings(far: Far) -> None:
+    plain = {"argv": [str(far.program("kernel", ""))]}
+    for name in ("a", "b"):
+        far.venv(f"venvs/{name}")
+        far.jupyter_that_knows(f"venvs/{name}/bin/jupyter-kernelspec", {"one": ("one", plain)})
+    assert set(far.kernels()) == {"a", "b", "one"}
+
+
+# How the first line of a script may name its Python.
+@pytest.mark.parametrize(
+    "place", ["python/3.11/bin", "python-envs/torch/bin", "apps/python3.11/bin", "x/bin"]
+)
+def test_a_jupyters_own_python_is_asked(far: Far, place: str) -> None:
+    plain = {"argv": [str(far.program("kernel", ""))]}
+    known = json.dumps({"one": {"resource_dir": str(far.home / "one"), "spec": plain}})
+    python = far.program(f"{place}/python3.11", f"echo '@rk-probe {known}'")
+    path = far.program("bin/jupyter-kernelspec", "")
+    path.write_text(f"#!{python} -s\nimport x\n")
+    assert set(far.kernels()) == {"one"}
+
+
 def test_each_jupyter_is_asked_once(far: Far) -> None:
     real = far.jupyter("real", f"echo >>{far.home}/asked; echo '@rk-probe {{}}'")
     for place in ("bin", "other", "venvs/plain/bin"):
         far.write(f"{place}/x")
         (far.home / place / "jupyter-kernelspec").symlink_to(real)
     far.write("venvs/plain/pyvenv.cfg")
+    far.write("venvs/plain/etc/jupyter/jupyter_config.json")
     far.start(f"PATH=$PATH:{far.home}/other")
     assert far.look()["notes"] == []
     assert (far.home / "asked").read_text() == "\n"
@@ -808,13 +891,30 @@ def test_a_python_of_the_system_is_left_as_it_is(far: Far) -> None:
     closed = far.python("bin/python3", has=["pip"], closed=True)
     of_user = far.python("bin/python3.9", has=["pip"], version="3.9.1")
     kernels = far.kernels()
-    own = f"{far.home}/.virtualenvs/python3"
+    own = f"{far.home}/.virtualenvs/ipykernel-3.11"
     assert install_of(kernels["python3"]) == [
         [str(closed), "-m", "venv", own],
         [f"{own}/bin/python", "-m", "pip", "install", "ipykernel"],
     ]
+    assert kernels["python3"]["installs_into"] == own
+    assert kernels["python3.9"]["installs_into"] == ""
     (words,) = install_of(kernels["python3.9"])
     assert words == [str(of_user), "-m", "pip", "install", "--user", "ipykernel"]
+
+
+def test_an_environment_that_is_made_is_nobodys(far: Far) -> None:
+    far.python("bin/python3", has=["pip"], closed=True)
+    far.write(".virtualenvs/ipykernel-3.11/x")
+    assert far.kernels()["python3"]["installs_into"].endswith("/.virtualenvs/ipykernel-3.11-2")
+
+
+@pytest.mark.parametrize("options", [["-Xfrozen_modules=off"], ["-X", "dev", "-s"], ["-I"]])
+def test_options_of_python_hide_no_module(far: Far, options: list[str]) -> None:
+    # The first is what "ipykernel install" writes from version 7 on.
+    prefix = far.venv("venvs/plain", has=["pip"])
+    argv = [f"{prefix}/bin/python", *options, "-m", "ipykernel_launcher", "{connection_file}"]
+    far.own_spec("mine", argv=argv)
+    assert far.kernels()["mine"]["problem"] == "its Python has no ipykernel"
 
 
 def test_the_module_of_a_kernelspec_is_what_is_installed(far: Far) -> None:
@@ -849,7 +949,7 @@ def test_r_is_a_kernel_if_it_has_irkernel(far: Far, place: str) -> None:
         assert (kernel["problem"], kernel["install"]) == ("", "")
     else:
         assert kernel["problem"] == "its R has no IRkernel"
-        assert install_of(kernel) == [[program, "-e", 'install.packages("IRkernel")']]
+        assert install_of(kernel) == [[program, "-e", survey._INSTALL_IRKERNEL]]
 
 
 def test_an_environment_of_r_alone_is_activated(far: Far) -> None:
@@ -872,9 +972,55 @@ def test_an_r_with_a_kernelspec_is_that_kernel(far: Far) -> None:
     assert kernel["problem"] == "its R has no IRkernel"
 
 
-def test_an_r_that_does_not_run_has_no_version(far: Far) -> None:
+def test_an_r_of_conda_gets_a_package_of_conda(far: Far) -> None:
+    prefix = far.home / ".conda/envs/stats"
+    far.write(".conda/envs/stats/conda-meta/history")
+    with_r(far, ".conda/envs/stats/bin/R", ".conda/envs/stats/lib/R")
+    far.program("bin/mamba", "")
+    (kernel,) = far.look()["kernels"]
+    wanted = [f"{far.bin}/mamba", "install", "-y", "-p", str(prefix), "r-irkernel"]
+    assert install_of(kernel) == [wanted]
+
+
+def test_an_r_in_an_environment_is_activated_however_it_is_named(far: Far) -> None:
+    # As IRkernel::installspec() writes it.
+    far.write(".conda/envs/stats/conda-meta/history")
+    root = ".conda/envs/stats/lib/R"
+    program = with_r(far, f"{root}/bin/R", root)
+    far.write(f"{root}/library/IRkernel/DESCRIPTION")
+    argv = [program, "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"]
+    far.own_spec("ir", argv=argv, language="R")
+    kernel = far.kernels()["ir"]
+    assert (kernel["problem"], kernel["activate"]) == ("", str(far.home / ".conda/envs/stats"))
+
+
+def test_an_r_that_does_not_run_is_uncertain(far: Far) -> None:
     far.program("bin/R", "exit 1")
-    assert far.kernels()["R"]["version"] is None
+    kernel = far.kernels()["R"]
+    assert kernel["problem"] == f"{far.bin}/R does not run"
+    assert (kernel["version"], kernel["uncertain"], kernel["install"]) == (None, True, "")
+
+
+def test_an_r_installs_irkernel_into_a_library_of_the_persons_own(far: Far) -> None:
+    real = shutil.which("R")
+    if real is None:
+        pytest.skip("there is no R")
+    # What would be downloaded is played.
+    played = (
+        "install.packages <- function(name, lib, repos) {"
+        ' dir.create(file.path(lib, name)); cat("into", lib, "from", repos, "") }; '
+    )
+    own = far.home / "own library"
+    done = subprocess.run(
+        [real, "--slave", "-e", played + survey._INSTALL_IRKERNEL],
+        env={**os.environ, "R_LIBS_USER": str(own), "R_PROFILE_USER": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert f"into {own} from http" in done.stdout, done.stderr
+    # It looks whether the package can be loaded in the end.
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize("depot", [":", "/depot:/no/such"])
@@ -895,6 +1041,20 @@ def test_julia_is_a_kernel_if_it_has_ijulia(far: Far, depot: str) -> None:
         *(program, "-i", "--color=yes", "--project=@.", newest, "{connection_file}")
     ]
     assert (kernel["problem"], kernel["install"], kernel["language"]) == ("", "", "julia")
+
+
+def test_a_newer_ijulia_is_no_program(far: Far) -> None:
+    program = str(far.program("bin/julia", "echo julia version 1.11.1"))
+    package = ".julia/packages/IJulia/x"
+    far.write(f"{package}/src/kernel.jl", "# Comments.\nfunction run_kernel()\nend\n")
+    run = ["-e", "import IJulia; IJulia.run_kernel()", "{connection_file}"]
+    kernel = far.kernels()["julia"]
+    assert kernel["argv"] == [program, "-i", "--color=yes", "--project=@.", *run]
+    assert kernel["problem"] == ""
+    far.own_spec("julia-1.11", argv=[program, "-i", *run], language="julia")
+    assert far.kernels()["julia-1.11"]["problem"] == ""
+    shutil.rmtree(far.home / ".julia/packages")
+    assert far.kernels()["julia-1.11"]["problem"] == "its Julia has no IJulia"
 
 
 def test_a_kernelspec_of_a_julia_that_has_lost_its_package_is_a_problem(far: Far) -> None:
@@ -1001,7 +1161,10 @@ def test_only_what_is_not_there_is_missing(far: Far, python: str) -> None:
     (far.home / "loop").symlink_to("loop")
     here = [str(far.home / name) for name in ("file", "dangling", "loop/x", ".")]
     gone = [str(far.home / name) for name in ("nothing", "file/below", "no/thing")]
-    assert far.ask("missing", [*here, *gone], python=python) == ([gone], None)
+    asked = [(path, "/") for path in [*here, *gone]]
+    # A file system that is not mounted now tells nothing of what is on it.
+    asked += [(path, str(far.home)) for path in gone]
+    assert far.ask("missing", asked, python=python) == ([gone], None)
 
 
 @old_and_new
