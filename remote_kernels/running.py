@@ -40,6 +40,11 @@ _PATIENCE, _END_PATIENCE = 1.0, 5.0
 _GREETING = b"\xff"
 # A program that only uses a kernel names its file behind one of these.
 _OF_USERS = ("--existing", "--connection-file")
+_LAUNCHERS = (["-m", "remote_kernels"], ["-m", "remote_ikernel"])
+# What is mounted here; blanks and backslashes of a path are written as in \040.
+_MOUNTS, _ESCAPED = "/proc/self/mounts", re.compile(r"\\([0-7]{3})")
+# How what listens is marked in the tables of /proc/net.
+_TCP_LISTENS, _ACCEPTS = "0A", "00010000"
 
 
 # --- ours -----------------------------------------------------------------------------------------
@@ -150,8 +155,6 @@ def connection_info(path: str) -> "Facts | None":
 
 def _files_of(words: "Sequence[str]") -> "Iterator[str]":
     """The words of a command line that may be a kernel's connection file."""
-    if words[1:3] in (["-m", "remote_kernels"], ["-m", "remote_ikernel"]):
-        return
     for before, word in zip(["", *words], words):  # noqa: B905 - Python 3.6
         name, equals, value = word.partition("=")
         file = value if equals and name.startswith("-") else word
@@ -181,16 +184,23 @@ class _Others:
     """Kernels by their connection files."""
 
     def __init__(self) -> None:
-        self.all = {process.pid: process for process in processes()}
-        # Of each file the process that was given it last: the kernel, behind its shells.
-        self._given: dict[tuple[int, int], _Given] = {}
-        for process in sorted(self.all.values(), key=lambda process: process.began):
+        eldest_first = sorted(processes(), key=lambda process: (process.began, process.pid))
+        self.all = {process.pid: process for process in eldest_first}
+        self._sockets = _Sockets(eldest_first)
+        # Of each file the processes that were given it, the youngest last.
+        self._given: dict[tuple[int, int], list[_Given]] = {}
+        # The files that launchers were given, which may not listen before a job has started.
+        self._launched: set[tuple[int, int]] = set()
+        for process in eldest_first:
             words = words_of(process.pid)
             for file in _files_of(words):
                 path, root = _seen_from_here(process.pid, file)
                 identity = _identity(path)
-                if identity is not None:
-                    self._given[identity] = _Given(path, root, process, words)
+                if identity is not None and words[1:3] in _LAUNCHERS:
+                    self._launched.add(identity)
+                elif identity is not None:
+                    given = _Given(path, root, process, words)
+                    self._given.setdefault(identity, []).append(given)
 
     def kernels(self, ours: "set[str]") -> "Iterator[Facts]":
         """All of them, but for some files.
@@ -205,26 +215,31 @@ class _Others:
             if name.endswith(".json")
         ]
         seen = set(map(_identity, ours)) | {None}
-        for path in [*in_runtime, *(given.path for given in self._given.values())]:
+        for path in [*in_runtime, *(given[-1].path for given in self._given.values())]:
             identity = _identity(path)
             if identity in seen:
                 continue
             seen.add(identity)
             info = connection_info(path)
-            if info is not None:
-                yield self._kernel(path, info)
+            kernel = self._kernel(path, info) if info is not None else None
+            if kernel is not None and not (kernel["stale"] and identity in self._launched):
+                yield kernel
 
     def _process(self, path: str, info: "Facts") -> "_Given | None":
         """The process of a kernel."""
         identity = _identity(path)
-        if identity is not None and identity in self._given:
-            return self._given[identity]
-        # Not all are told their file; one that is there has an open socket.
-        inode = _listening_inode(info)
-        for process in self.all.values() if inode else ():
-            if inode in _open_files(process.pid):
-                return _Given(path, "", process, words_of(process.pid))
-        return None
+        given = self._given.get(identity, []) if identity is not None else []
+        # What a kernel has forked has its command line and its sockets, too.
+        for each in given:
+            if self._sockets.has_heartbeat(each.process, info):
+                return each
+        # Not all are told their file, and who was told may but read it.
+        process = self._sockets.owner(info)
+        if process is not None:
+            return _Given(path, "", process, words_of(process.pid))
+        # One that does not listen yet is behind its shells, and may have forked, too.
+        not_forked = [each for each in given if each.words != words_of(each.process.parent)]
+        return next(iter(reversed(not_forked or given)), None)
 
     def _kernel(self, path: str, info: "Facts") -> "Facts":
         given = self._process(path, info)
@@ -282,22 +297,83 @@ def _identity(path: str) -> "tuple[int, int] | None":
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
-def _listening_inode(info: "Facts") -> str:
-    """What an open file that is the kernel's heartbeat is shown as; empty if nobody has it."""
+class _Sockets:
+    """Who has the sockets of kernels open, in whatever networks processes of the user's are."""
+
+    def __init__(self, known: "Sequence[Process]") -> None:
+        """Prepare; nothing is looked at before it is asked for.
+
+        Args:
+            known: the processes of this machine, the eldest first.
+        """
+        self._processes = known
+        self._listening: dict[str, set[str]] | None = None
+        self._open: dict[int, set[str]] = {}
+
+    def has_heartbeat(self, process: Process, info: "Facts") -> bool:
+        """Whether a process has the heartbeat socket of a kernel open.
+
+        Args:
+            process: the process.
+            info: the connection file of the kernel.
+        """
+        if self._listening is None:
+            self._listening = _all_listening(self._processes)
+        inodes = self._listening.get(_heartbeat(info))
+        if not inodes:
+            return False
+        if process.pid not in self._open:
+            self._open[process.pid] = _open_files(process.pid)
+        return not inodes.isdisjoint(self._open[process.pid])
+
+    def owner(self, info: "Facts") -> "Process | None":
+        """The eldest process that has the heartbeat socket of a kernel open; None if none has.
+
+        Args:
+            info: the connection file of the kernel.
+        """
+        return next((x for x in self._processes if self.has_heartbeat(x, info)), None)
+
+
+def _heartbeat(info: "Facts") -> str:
+    """What the heartbeat socket of a kernel is known by: its path, or its port."""
     port, ip = info["hb_port"], str(info.get("ip") or "127.0.0.1")
-    tables = ("unix",) if info.get("transport") == "ipc" else ("tcp", "tcp6")
-    for table in tables:
+    return f"{ip}-{port}" if info.get("transport") == "ipc" else f"{port:04X}"
+
+
+def _all_listening(known: "Iterable[Process]") -> "dict[str, set[str]]":
+    """The open files on which something listens, by path or port, as they are shown.
+
+    Of all networks: a container may have one of its own, and its processes are seen here.
+    """
+    networks: dict[str, int] = {}
+    for process in known:
         try:
-            with open(f"/proc/self/net/{table}", encoding="utf-8", errors="replace") as file:
-                rows = [line.split() for line in file][1:]
+            networks.setdefault(os.readlink(f"/proc/{process.pid}/ns/net"), process.pid)
         except OSError:
+            # It is another's, or has ended.
             continue
-        for row in rows:
-            if table == "unix" and row[7:8] == [f"{ip}-{port}"]:
-                return f"socket:[{row[6]}]"
-            if table != "unix" and row[3] == "0A" and row[1].endswith(f":{port:04X}"):
-                return f"socket:[{row[9]}]"
-    return ""
+    found: dict[str, set[str]] = {}
+    for pid in ("self", *networks.values()):
+        for table in ("tcp", "tcp6", "unix"):
+            for where, inode in _listening_in(f"/proc/{pid}/net/{table}"):
+                found.setdefault(where, set()).add(f"socket:[{inode}]")
+    return found
+
+
+def _listening_in(table: str) -> "Iterator[tuple[str, str]]":
+    """What listens by a table of /proc/net: each path or port, and the number of its socket."""
+    try:
+        with open(table, encoding="utf-8", errors="surrogateescape") as file:
+            # The path of a socket may hold blanks.
+            rows = [line.rstrip("\n").split(None, 7) for line in file][1:]
+    except OSError:
+        return
+    for row in rows:
+        if len(row) == 8 and row[3] == _ACCEPTS:
+            yield row[7], row[6]
+        elif len(row) == 8 and row[3] == _TCP_LISTENS:
+            yield row[1].rpartition(":")[2], row[7].split()[2]
 
 
 def _open_files(pid: int) -> "set[str]":
@@ -339,6 +415,8 @@ def _answers(info: "Facts") -> bool:
 def kernels(but: str = "") -> "Iterator[list[Facts]]":
     """All kernels of the user on this machine: ours, and then others, the newest first.
 
+    Of one in a job on this machine both keepers tell: its own, and that which holds the job.
+
     Args:
         but: the socket of a keeper that is not asked.
     """
@@ -347,6 +425,26 @@ def kernels(but: str = "") -> "Iterator[list[Facts]]":
     others = list(_Others().kernels({kernel["file"] for kernel in ours if kernel["file"]}))
     others.sort(key=lambda kernel: (not kernel["stale"], kernel["since"]), reverse=True)
     yield [*ours, *others]
+
+
+def each_kernel() -> "Iterator[list[Facts]]":
+    """All kernels of the user on this machine, each once.
+
+    Of one in a job on this machine the keeper tells that holds the job; its own is noted there as
+    "kernel_keeper". See :func:`kernels`.
+    """
+    (found,) = kernels()
+    started = [kernel for kernel in found if kernel.get("job_name") and not kernel["says"]]
+    jobs = {kernel["id"]: kernel for kernel in started}
+    told = []
+    for kernel in found:
+        job = jobs.get(kernel["id"], kernel)
+        is_same = kernel["ours"] and job["file"] in ("", kernel["file"])
+        if job is not kernel and is_same and not kernel["job_name"]:
+            job["kernel_keeper"] = kernel["keeper"]
+        else:
+            told.append(kernel)
+    yield told
 
 
 def kept(kept_as: str) -> "Facts | None":
@@ -572,12 +670,15 @@ def is_elsewhere(path: str) -> bool:
         path: of the file.
     """
     kinds = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "ceph", "fuse", "afs", "9p")
+    # It may be reached through a link.
+    real = os.path.realpath(path)
     best, kind = "", ""
     try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
-                _, place, found, *_ = line.split(" ")
-                if f"{path}/".startswith(place.rstrip("/") + "/") and len(place) >= len(best):
+                _, escaped, found, *_ = line.split(" ")
+                place = _ESCAPED.sub(lambda code: chr(int(code[1], 8)), escaped)
+                if f"{real}/".startswith(place.rstrip("/") + "/") and len(place) >= len(best):
                     best, kind = place, found
     except OSError:
         return False
@@ -619,7 +720,7 @@ def run(command: str) -> "Iterator[str]":
 
 FUNCTIONS = {
     "run": run,
-    "kernels": kernels,
+    "kernels": each_kernel,
     "wish": wish,
     "missed": missed,
     "come_back": come_back,

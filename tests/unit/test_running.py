@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ import pytest
 from bed.waiting import wait_until
 from remote_kernels import running
 from remote_kernels.answers import CannotAnswer
+from remote_kernels.processes import words_of
+from unit.processes import parent_of
 
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 
@@ -83,15 +88,91 @@ def test_one_that_listens_though_nobody_was_told_its_file(runtime: Path) -> None
         assert found(runtime)[file.name]["pid"] == os.getpid()
 
 
+# As kernels do, on a unix socket; and one that has forked, as multiprocessing does.
+_LISTENS = (
+    "import os, socket, sys, time; s = socket.socket(socket.AF_UNIX); "
+    "s.bind(sys.argv[-1][:-5] + '-5'); s.listen(); "
+)
+_LIVES = "print(flush=True); time.sleep(60)"
+_FORKS = "import os, time; os.fork(); time.sleep(0.02) if os.fork() else None; "
+# What a shell is given whose command line holds the file, too; it stays before its child.
+_BELOW_A_SHELL = ["/bin/sh", "-c", '"$@"; :', "sh"]
+
+
+@contextmanager
+def running_program(*command: str, lines: int = 1) -> Iterator[int]:
+    """A program of which so many processes have said that they run; its process number."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
+        try:
+            assert child.stdout is not None
+            assert all(child.stdout.readline() for _ in range(lines))
+            yield child.pid
+        finally:
+            os.killpg(child.pid, signal.SIGKILL)
+
+
 def test_who_only_uses_a_kernel_is_none(runtime: Path) -> None:
     file = write(runtime / "kernel-used.json")
-    for words in (["--existing", str(file)], ["-m", "remote_kernels", "--host=x", str(file)]):
-        first = words if words[0] == "-m" else ["-c", "import time; time.sleep(60)", *words]
-        with subprocess.Popen(
-            [sys.executable, *first], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as child:
-            assert found(runtime)[file.name]["stale"]
-            child.kill()
+    with running_program(sys.executable, "-c", f"import time; {_LIVES}", "--existing", str(file)):
+        assert found(runtime)[file.name]["stale"]
+
+
+def test_the_file_of_a_launcher_that_does_not_listen_is_no_dead_kernels(
+    runtime: Path, tmp_path: Path
+) -> None:
+    file = write(runtime / "kernel-waits.json")
+    (tmp_path / "remote_kernels.py").write_text(f"import time; {_LIVES}")
+    start = ["-m", "remote_kernels", "--interface=slurm", str(file)]
+    with running_program("env", "-C", str(tmp_path), sys.executable, *start):
+        # Nor is the launcher a kernel.
+        assert found(runtime) == {}
+        assert next(running.leftovers())["files"] == []
+        assert next(running.clean([str(file)])) == []
+    assert next(running.leftovers())["files"] == [str(file)]
+
+
+@pytest.mark.parametrize("listens", ["", _LISTENS])
+def test_what_a_kernel_forks_is_not_the_kernel(runtime: Path, listens: str) -> None:
+    file = write(runtime / "kernel-forks.json")
+    code = f"{listens}{_FORKS}{_LIVES}"
+    with running_program(sys.executable, "-c", code, str(file), lines=4) as pid:
+        assert found(runtime)[file.name]["pid"] == pid
+
+
+@pytest.mark.parametrize("listens", ["", _LISTENS])
+def test_a_kernel_is_behind_its_shells(runtime: Path, listens: str) -> None:
+    file = write(runtime / "kernel-below.json")
+    code = f"{listens}{_FORKS}{_LIVES}"
+    words = [*_BELOW_A_SHELL, sys.executable, "-c", code, str(file)]
+    with running_program(*words, lines=4) as pid:
+        kernel = found(runtime)[file.name]["pid"]
+        assert kernel != pid
+        assert parent_of(kernel) == pid
+
+
+def test_who_reads_its_file_is_not_the_kernel(runtime: Path) -> None:
+    file = write(runtime / "kernel-read.json")
+    with running_program(sys.executable, "-c", f"{_LISTENS}{_LIVES}", str(file)) as pid:
+        later = [sys.executable, "-c", f"import time; {_LIVES}", str(file)]
+        with running_program(*later):
+            assert found(runtime)[file.name]["pid"] == pid
+
+
+@pytest.mark.needs("bed")
+def test_a_kernel_in_a_network_of_its_own_that_was_told_no_file(runtime: Path) -> None:
+    file = runtime / "kernel-inside.json"
+    code = (
+        "import json, socket, sys, time; s = socket.socket(); s.bind(('0.0.0.0', 0)); s.listen(); "
+        f"json.dump({{p: s.getsockname()[1] for p in {PORTS}}}, open(sys.stdin.read(), 'w')); "
+        f"{_LIVES}"
+    )
+    inside = f"unshare --user --map-root-user --net {sys.executable} -c {shlex.quote(code)}"
+    program = f"printf %s {file} | {inside}"
+    with running_program("/bin/sh", "-c", program):
+        kernel = found(runtime)[file.name]
+        assert not kernel["stale"]
+        assert words_of(kernel["pid"])[:2] == [sys.executable, "-c"]
+        assert next(running.leftovers())["files"] == []
 
 
 @pytest.mark.parametrize(
@@ -164,6 +245,51 @@ def test_files_of_other_machines_are_left(runtime: Path, monkeypatch: pytest.Mon
     write(runtime / "kernel-elsewhere.json")
     monkeypatch.setattr(running, "is_elsewhere", lambda path: True)
     assert next(running.leftovers())["files"] == []
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs", "ext4"])
+def test_a_file_server_behind_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    place = tmp_path / "on a\\server"
+    place.mkdir()
+    (tmp_path / "home").symlink_to(place)
+    mounts = tmp_path / "mounts"
+    written = str(place).replace("\\", r"\134").replace(" ", r"\040")
+    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/home {written} {kind} rw 0 0\n")
+    monkeypatch.setattr(running, "_MOUNTS", str(mounts))
+    for path in (place, tmp_path / "home"):
+        assert running.is_elsewhere(f"{path}/kernel-1.json") == (kind != "ext4")
+    assert not running.is_elsewhere(f"{tmp_path}/kernel-1.json")
+
+
+def ours(number: int, **facts: Any) -> dict[str, Any]:
+    """A kernel that a keeper tells of."""
+    known = {"ours": True, "job_name": "", "says": "", "keeper": f"/tmp/rk-{number}/keeper"}
+    return kernel(1, **{**known, **facts})
+
+
+def test_one_kernel_of_which_two_keepers_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where login host and node are one machine."""
+    other = ours(3, id="2b")
+    own, job = ours(1), ours(2, job_name="k-rk0a1b2c")
+
+    def told(*kernels: dict[str, Any]) -> list[dict[str, Any]]:
+        monkeypatch.setattr(running, "kernels", lambda: iter([[dict(x) for x in kernels]]))
+        return next(running.each_kernel())
+
+    both = {**job, "kernel_keeper": own["keeper"]}
+    assert told(own, other, job) == [other, both]
+    assert told(job, own) == [both]
+    # Its file is known a moment later.
+    assert told(own, {**job, "file": ""}) == [{**both, "file": ""}]
+    # The new one waits for its job; that of before is not over yet.
+    waits = {**job, "file": "", "says": "job 1 PENDING"}
+    assert told(own, waits) == [own, waits]
+    elsewhere = {**own, "file": "/other.json"}
+    assert told(elsewhere, job) == [elsewhere, job]
+    theirs = kernel(1, ours=False)
+    assert told(job, theirs) == [job, theirs]
 
 
 def test_a_process_is_stopped(process: subprocess.Popen[bytes], runtime: Path) -> None:
