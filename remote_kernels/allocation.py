@@ -68,7 +68,7 @@ class Allocation:
         self.interface = interface
         self._options = options
         self._send, self._log, self._warn = send, log, warn
-        self.name = name = interface.job_name(options, mark[-6:])
+        self.name = name = interface.job_name(options, mark[-6:], kept=by_keeper)
         self._command = interface.job_command(options, name)
         self._script = QueueScript(
             mark=mark,

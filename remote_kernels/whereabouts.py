@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -20,7 +20,7 @@ from remote_kernels import kernelspecs
 from remote_kernels.answers import CannotAnswer
 from remote_kernels.connection_file import ConnectionFile
 from remote_kernels.errand import Errand
-from remote_kernels.errors import OptionsError, RemoteKernelsError
+from remote_kernels.errors import KernelStoppedError, OptionsError, RemoteKernelsError
 from remote_kernels.interfaces import interface_named, interface_names
 from remote_kernels.interfaces.scheduler import OwnJob, Scheduler
 from remote_kernels.interfaces.ssh import Ssh
@@ -28,6 +28,7 @@ from remote_kernels.keeper import HOP
 from remote_kernels.options import KernelOptions, from_argv
 from remote_kernels.private_directory import stale_directories
 from remote_kernels.processes import processes, words_of
+from remote_kernels.refusals import LastRefusal
 from remote_kernels.running import chosen, is_elsewhere, refuses
 from remote_kernels.shared_login import KeptLogin, place_for_sockets, sockets_in
 from remote_kernels.shell_text import BOOTSTRAP, through
@@ -35,10 +36,10 @@ from remote_kernels.way import Way
 
 #: Of ours, that look around over there.
 MODULES = ("answers", "login_shell", "login_environment", "processes", "running")
-# How our jobs are named: a name, and what no other job has.
-_OUR_NAME = re.compile(r"[\w-]+-[0-9a-f]{6}")
 # Seconds for a host among several to accept a connection.
 _CONNECT_TIMEOUT = 5
+# Seconds for a launcher to end: it gives its kernel a moment to end in order.
+_LAUNCHER_PATIENCE = 5.0
 
 
 class Launcher(NamedTuple):
@@ -47,12 +48,14 @@ class Launcher(NamedTuple):
     Attributes:
         pid: its process number.
         id: of its kernel, as its file is named.
+        file: that Jupyter wrote.
         options: of its kernel.
         began: when it was started, in seconds since 1970.
     """
 
     pid: int
     id: str
+    file: Path
     options: KernelOptions
     began: float
 
@@ -96,7 +99,7 @@ class Kernel(NamedTuple):
 
     def data(self) -> dict[str, Any]:
         """The same for programs."""
-        hidden = ("keeper", "began", "connected", "directory")
+        hidden = ("keeper", "kernel_keeper", "began", "connected", "directory")
         shown = {name: value for name, value in self.facts.items() if name not in hidden}
         return {"host": self.host, **shown, "node": self.node, "line": self.line}
 
@@ -125,13 +128,15 @@ class Leftovers(NamedTuple):
 
     Attributes:
         paths: each with what it is, for a person.
-        jobs: named as ours are, and held by no keeper there, each with its scheduler.
+        jobs: named as ours are that keepers hold, and held by none there, each with its scheduler.
         silent: sockets of keepers that do not answer, and may hold any job; so there are none.
+        not_kept: named as ours are that only a launcher holds, maybe on another machine.
     """
 
     paths: dict[str, str]
     jobs: list[tuple[type[Scheduler], OwnJob]]
     silent: list[str]
+    not_kept: Sequence[tuple[type[Scheduler], OwnJob]] = ()
 
 
 class Host:
@@ -224,9 +229,9 @@ class Host:
         # Before the kernels: whoever holds one of these jobs does so by then.
         jobs = list(self.jobs()) if not silent else []
         held = {str(kernel.facts.get("job_name")) for kernel in self._kernels()} if jobs else set()
-        found = [x for x in jobs if _OUR_NAME.fullmatch(x[1].name) and x[1].name not in held]
+        found = [x for x in jobs if x[1].is_kept and x[1].name not in held]
         here = {str(path): what for path, what in _left_here()} if self._is_here else {}
-        return Leftovers({**here, **paths}, found, silent)
+        return Leftovers({**here, **paths}, found, silent, [x for x in jobs if x[1].is_not_kept])
 
     def clean(self, left: Leftovers, *, jobs: bool) -> int:
         """Remove it; how much of it was removed.
@@ -241,7 +246,7 @@ class Host:
                 _remove(path)
                 removed += 1
         for scheduler, job in left.jobs if jobs else ():
-            self.ask("run", scheduler.cancel(job.name))
+            self.ask("run", scheduler.cancel_one(job))
             removed += 1
         return removed
 
@@ -256,11 +261,18 @@ class Host:
         """
         if not kernel.is_ours:
             raise RemoteKernelsError(f"{kernel.id} was not started by remote-kernels")
-        if kernel.facts.get("job"):
+        if not kernel.facts["keeper"]:
+            raise RemoteKernelsError(
+                f"no keeper of {kernel.id} answers, which would have what it has printed",
+                advice="where it only starts, or its host is away: later\n"
+                "with --channel forward, and where there is no Python, there is no keeper",
+            )
+        keeper = kernel.facts.get("kernel_keeper")
+        if kernel.facts.get("job") and not keeper:
             yield from self._missed_on_node(kernel)
             return
         try:
-            outputs = json.loads(str(self.ask("missed", kernel.facts["keeper"])))
+            outputs = json.loads(str(self.ask("missed", keeper or kernel.facts["keeper"])))
             for each in outputs:
                 yield _as_text(each["content"])
         except (ValueError, LookupError, TypeError):
@@ -286,7 +298,9 @@ class Host:
         Raises:
             RemoteKernelsError: that cannot be done.
         """
-        if kernel.is_ours:
+        if kernel.is_ours and not kernel.facts["keeper"]:
+            _tell_launcher(kernel, word)
+        elif kernel.is_ours:
             self.ask("wish", kernel.facts["keeper"], word)
         elif word == "RESTART":
             raise RemoteKernelsError(
@@ -297,6 +311,52 @@ class Host:
             raise RemoteKernelsError(f"the process of {kernel.id} is not known")
         else:
             self.ask("send_signal", kernel.facts["pid"], kernel.facts["began"], word)
+
+
+def _tell_launcher(kernel: Kernel, word: str) -> None:
+    """Interrupt or stop a kernel through its launcher on this machine.
+
+    Raises:
+        RemoteKernelsError: that cannot be done.
+    """
+    if word == "RESTART":
+        raise RemoteKernelsError(
+            f"no keeper of {kernel.id} answers, which would start it anew",
+            advice="restart it in its front end",
+        )
+    launcher = _launcher_of(kernel)
+    if launcher is None:
+        raise RemoteKernelsError(f"the launcher of {kernel.id} has just ended")
+    if word == "INT":
+        os.kill(launcher.pid, signal.SIGINT)
+        return
+    # Jupyter, which believes that it has died, is not to start it again.
+    stopped = KernelStoppedError("the kernel was stopped with 'remote-kernels stop'")
+    LastRefusal(launcher.file).note(stopped.exit_code, stopped.block())
+    os.kill(launcher.pid, signal.SIGTERM)
+    _wait_for_end(kernel, launcher)
+    if kernel.line == "away":
+        raise RemoteKernelsError(
+            f"the launcher of {kernel.id} was ended, but {kernel.host} does not answer",
+            advice="what still runs there ends with its lease (--lease)",
+        )
+
+
+def _wait_for_end(kernel: Kernel, launcher: Launcher) -> None:
+    deadline = time.monotonic() + _LAUNCHER_PATIENCE
+    while _launcher_of(kernel) is not None:
+        if time.monotonic() >= deadline:
+            raise RemoteKernelsError(
+                f"the launcher of {kernel.id}, process {launcher.pid}, does not end",
+                advice=f"kill -9 {launcher.pid}",
+            )
+        time.sleep(0.05)
+
+
+def _launcher_of(kernel: Kernel) -> Launcher | None:
+    """The launcher on this machine that tells of a kernel; None if it has ended."""
+    pid, began = kernel.facts["launcher"], kernel.facts["since"]
+    return next((x for x in launchers() if (x.pid, x.began) == (pid, began)), None)
 
 
 def _nonsense(host: str, what: str) -> RemoteKernelsError:
@@ -378,11 +438,11 @@ def launchers() -> Iterator[Launcher]:
             continue
         try:
             options, path = from_argv(words[3:])
-            kernel_id = ConnectionFile.read(path).kernel_id
+            connection = ConnectionFile.read(path)
         except RemoteKernelsError:
             # It has just ended, or is none.
             continue
-        yield Launcher(process.pid, kernel_id, options, process.began)
+        yield Launcher(process.pid, connection.kernel_id, connection.path, options, process.began)
 
 
 Ways = dict[Way | None, set[type[Scheduler]]]
@@ -492,6 +552,9 @@ def place_of(
         except CannotAnswer:
             jobs = list(host.jobs())
         else:
+            if facts.get("kernel_keeper"):
+                # The node is the host itself.
+                return Place(selector)
             if not facts.get("job") or facts.get("state") == "waiting":
                 # Nothing leads into a job that waits, and the visit says that it does.
                 return Place(selector)
@@ -591,13 +654,17 @@ def with_launchers(found: Sequence[Found]) -> list[Found]:
 
 
 def _facts_of(launcher: Launcher, *, is_away: bool) -> dict[str, Any]:
+    # A file that is named after no id is read with another one each time.
+    is_named = launcher.id[:8] in launcher.file.name
     return {
         "ours": True,
-        "id": launcher.id[:8],
+        "id": launcher.id[:8] if is_named else str(launcher.pid),
         "name": launcher.options.name or "",
         "interface": launcher.options.interface or "",
         "file": "",
         "keeper": "",
+        "launcher": launcher.pid,
+        "from": os.uname().nodename,
         "pid": 0,
         "since": launcher.began,
         "state": "" if is_away else "starting",

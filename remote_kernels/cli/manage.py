@@ -163,7 +163,7 @@ def _dry_run(request: Request, spec: KernelSpec, options: KernelOptions) -> None
     directory, start, job_command = Path("PRIVATE_DIRECTORY"), bootstrap_command("BYTES"), None
     if issubclass(interface, Scheduler):
         start = receiver_command()
-        name = interface.job_name(options, "TOKEN")
+        name = interface.job_name(options, "TOKEN", kept=interface.keeps(options))
         job_command = [*interface.settings(), *interface.job_command(options, name)]
     if interface.keeps(options):
         command = interface.keeper_command(options, directory, alone=options.no_share)

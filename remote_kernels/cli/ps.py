@@ -273,7 +273,8 @@ def _command(name: str, word: str, done: str, text: str) -> click.Command:
                     click.echo(in_words(error), err=True)
                     status = error.exit_code
                 else:
-                    render.say(printable(f"{done} {kernel.id}: {kernel.name}, {kernel.node}."))
+                    where = kernel.node or kernel.host or "this machine"
+                    render.say(printable(f"{done} {kernel.id}: {kernel.name}, {where}."))
         ctx.exit(status)
 
     return click.command(
@@ -311,7 +312,8 @@ restart = _command(
             group=_GROUP,
             is_flag=True,
             help="End jobs, too, that are named as ours are and that no keeper on the login host "
-            "holds. Where one name leads to several login hosts, a keeper on another may.",
+            "holds. Where one name leads to several login hosts, a keeper on another may. Jobs of "
+            "kernels with --channel forward have no keeper: they are shown, and never ended.",
         ),
         ManageOption(["--dry-run"], group=_GROUP, is_flag=True, help="Show what would be removed."),
         *_way_params(),
@@ -358,6 +360,9 @@ def _clean(host: Host, left: Leftovers, *, yes: bool, end_jobs: bool, dry_run: b
     shown = host.name or "this machine"
     for path in left.silent:
         render.say(f"{shown}: a keeper does not answer: {printable(path)}. Jobs are left alone.")
+    for scheduler, job in left.not_kept:
+        text = f"job {job.id}, {job.name}, {job.state}: a launcher may hold it, here or elsewhere"
+        render.say(printable(f"{shown}: {text}. If none does: {scheduler.cancel_one(job)}"))
     if not left.paths and not jobs:
         render.say(f"{shown}: nothing is left of dead kernels.")
         return

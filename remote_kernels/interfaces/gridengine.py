@@ -121,6 +121,7 @@ class GridEngine(Scheduler):
 
     # The clock that its times are told by is that of the machine over there.
     own_jobs = "date '+%m/%d/%Y %H:%M:%S'; qstat -r -u \"$(id -un)\""
+    cancel_by_id = "qdel"
 
     @classmethod
     def read_own_jobs(cls, text: str) -> list[OwnJob]:

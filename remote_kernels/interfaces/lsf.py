@@ -119,6 +119,7 @@ class Lsf(Scheduler):
         "bjobs -noheader -o \"jobid job_name stat exec_host time_left delimiter='|'\" | "
         "sed 's/\\([0-9]*:[0-9]*\\)[^|]*$/\\1:00/'"
     )
+    cancel_by_id = "bkill"
 
     @classmethod
     def read_own_jobs(cls, text: str) -> list[OwnJob]:

@@ -207,6 +207,7 @@ class Pbs(Scheduler):
         'for rk_id in $(qselect -u "$(id -un)"); do '
         'case $rk_id in [0-9]*) qstat -f "$rk_id" ;; esac; done'
     )
+    cancel_by_id = "qdel"
 
     @classmethod
     def read_own_jobs(cls, text: str) -> list[OwnJob]:

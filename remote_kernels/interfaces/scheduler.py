@@ -24,7 +24,9 @@ _JOB_USES = frozenset(
 )
 SCHEDULER_USES = _JOB_USES | {"tunnel_hosts"} | CHANNEL_USES
 
-
+# How jobs of ours are named: after the kernel, then who holds the job, then what no other job has.
+_OUR_NAME = re.compile(r"[A-Za-z][\w-]*-(rk|rf)[0-9a-f]{6}", re.ASCII)
+_KEPT, _NOT_KEPT = "rk", "rf"
 # What ssh says when a terminal of its own is closed.
 _NOISE = re.compile(r"Connection to \S+ closed\b")
 
@@ -75,6 +77,21 @@ class OwnJob(NamedTuple):
         """Whether it has nodes, and the user's processes there."""
         # Grid Engine's t is a moment in which its master has not heard of the start yet.
         return self.state in ("R", "r", "t", "RUN", "RUNNING")
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is named as the jobs of ours are that a keeper on the login host holds."""
+        return self._holder == _KEPT
+
+    @property
+    def is_not_kept(self) -> bool:
+        """Whether it is named as the jobs of ours are that nobody but their launcher holds."""
+        return self._holder == _NOT_KEPT
+
+    @property
+    def _holder(self) -> str:
+        found = _OUR_NAME.fullmatch(self.name)
+        return found[1] if found else ""
 
 
 class Scheduler(Interface):
@@ -143,18 +160,20 @@ class Scheduler(Interface):
         return cls.knows_queue.replace("QUEUE", shlex.quote(options.queue))
 
     @classmethod
-    def job_name(cls, options: KernelOptions, token: str) -> str:
+    def job_name(cls, options: KernelOptions, token: str, *, kept: bool) -> str:
         """A name for the job that says which kernel it is, and that no other job has.
 
         Args:
             options: of the kernel.
-            token: letters and digits that are new at each start.
+            token: six hexadecimal digits that are new at each start.
+            kept: a keeper on the login host holds the job.
         """
         # Grid Engine refuses names that begin with a digit, and most signs.
         name = re.sub(r"[^A-Za-z0-9_]+", "-", options.name or "kernel").strip("-")
         if not name[:1].isalpha():
             name = f"k{name}"
-        return f"{name[: cls.longest_name - len(token) - 1]}-{token}"
+        end = f"-{_KEPT if kept else _NOT_KEPT}{token}"
+        return f"{name[: cls.longest_name - len(end)].rstrip('-')}{end}"
 
     @classmethod
     def program(cls, options: KernelOptions) -> list[str]:
@@ -223,6 +242,9 @@ class Scheduler(Interface):
     #: The sh command that prints all jobs of the user, each with its name; empty for none.
     own_jobs: ClassVar[str] = ""
 
+    #: The command that ends a job whose id follows it; empty where jobs are ended by name only.
+    cancel_by_id: ClassVar[str] = ""
+
     @classmethod
     def look_back(cls, name: str) -> str:
         """The sh command that prints why a job has ended; empty for none.
@@ -242,6 +264,17 @@ class Scheduler(Interface):
             name: of the job.
         """
         raise NotImplementedError
+
+    @classmethod
+    def cancel_one(cls, job: OwnJob) -> str:
+        """The sh command that ends one of the jobs that :attr:`own_jobs` lists, and no other.
+
+        Args:
+            job: that job.
+        """
+        if not cls.cancel_by_id:
+            return cls.cancel(job.name)
+        return f"{cls.cancel_by_id} {shlex.quote(job.id)}"
 
     # --- texts ----------------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ class Slurm(Scheduler):
     kept_variables = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT")
     job_variable = "SLURM_JOB_ID"
     own_jobs = "squeue -h -u \"$(id -un)\" -o '%i|%j|%T||%L'"
+    cancel_by_id = "scancel"
     settled = "*'|RUNNING|'*"
     down = (
         r"Unable to contact slurm controller|Could not establish a configuration source|"

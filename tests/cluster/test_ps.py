@@ -59,13 +59,16 @@ def test_a_kernel_that_waits_for_its_job(queue: Queue, tmp_path: Path) -> None:
 def test_a_job_without_a_kernel(queue: Queue) -> None:
     add_kernel(queue.site())
     start = ["sbatch", "--wrap=sleep 600", "--output=/dev/null"]
-    for name in ("Test-0a1b2c", "mine"):
+    for name in ("Test-rk0a1b2c", "Test-rf0a1b2c", "run-240115"):
         queue.bed.login.run([*start, f"--job-name={name}"], user="ada")
+    (alone,) = (job for job in queue.jobs() if job.name == "Test-rf0a1b2c")
     shown = remote_kernels("clean", "ada@login", "--yes")
-    assert "Test-0a1b2c" in shown
-    assert "mine" not in shown
-    assert len(queue.jobs()) == 2
+    assert "Test-rk0a1b2c" in shown
+    assert f"a launcher may hold it, here or elsewhere. If none does: scancel {alone.id}" in shown
+    assert "run-240115" not in shown
+    assert len(queue.jobs()) == 3
     assert "Removed 1 of 1" in remote_kernels("clean", "ada@login", "--yes", "--jobs")
-    wait_until(lambda: len(queue.jobs()) == 1, 10, "the job's end")
-    queue.in_login_shell("scancel -n mine")
+    wait_until(lambda: len(queue.jobs()) == 2, 10, "the job's end")
+    assert {job.name for job in queue.jobs()} == {"Test-rf0a1b2c", "run-240115"}
+    queue.in_login_shell("scancel -n Test-rf0a1b2c,run-240115")
     queue.wait_empty()

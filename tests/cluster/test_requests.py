@@ -17,12 +17,12 @@ from queues import Queue, param
 @pytest.mark.parametrize(
     ("queue", "name", "variables"),
     [
-        param("slurm", r"Torch-2-9-GPU-\w{6}", {"SLURM_JOB_ID": "{}"}),
+        param("slurm", r"Torch-2-9-GPU-rk\w{6}", {"SLURM_JOB_ID": "{}"}),
         param(
-            *("pbs", r"Torch-2--\w{6}"),
+            *("pbs", r"Torch-rk\w{6}"),
             {"PBS_JOBID": "{}.login", "PBS_ENVIRONMENT": "PBS_INTERACTIVE"},
         ),
-        param("lsf", r"Torch-2-9-GPU-\w{6}", {"LSB_JOBID": "{}"}),
+        param("lsf", r"Torch-2-9-GPU-rk\w{6}", {"LSB_JOBID": "{}"}),
     ],
     indirect=["queue"],
 )

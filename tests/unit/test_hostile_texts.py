@@ -556,7 +556,7 @@ def test_what_a_scheduler_is_asked_for(
     scheduler = interface_named(interface)
     assert issubclass(scheduler, Scheduler)
     scheduler.check(options)
-    job = scheduler.job_command(options, scheduler.job_name(options, "TOKEN"))
+    job = scheduler.job_command(options, scheduler.job_name(options, "TOKEN", kept=True))
     assert job[0] == str(program)
     assert done(cluster.asked(script(*job), shell)) == 0
     assert recorded(program) == job[1:]

@@ -326,7 +326,7 @@ def test_dry_run_of_a_job(manage: Run, kernels: Path) -> None:
     assert data["command"][-10:] == [*way, BOOTSTRAP]
     assert data["job_command"] == [
         *("SLURM_OVERLAP=1", "srun", "--time=1:30:00", "--mem=16G", "--gres=gpu:1"),
-        *("--partition=big one", "-C", "a b", "--job-name=Python-3-TOKEN", "--pty"),
+        *("--partition=big one", "-C", "a b", "--job-name=Python-3-rkTOKEN", "--pty"),
         *("/bin/sh", "-c", RECEIVER),
     ]
     lines = manage(*SLURM, *words).stdout.splitlines()
@@ -363,7 +363,7 @@ def test_edit_dry_run_of_a_job(manage: Run) -> None:
     manage(*SLURM, "--time", "4h", "--gpus", "2")
     words = ("--edit", "rik_slurm_python3", "--time", "", "--gpus", "0", "--queue", "gpu")
     data = json.loads(manage(*words, "--dry-run", "--json").stdout)
-    assert data["job_command"][1:4] == ["srun", "--partition=gpu", "--job-name=Python-3-TOKEN"]
+    assert data["job_command"][1:4] == ["srun", "--partition=gpu", "--job-name=Python-3-rkTOKEN"]
 
 
 # --- list and show -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from remote_kernels.errors import OptionsError
 from remote_kernels.hosts import Host
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.base import CHANNEL_USES
-from remote_kernels.interfaces.scheduler import Scheduler
+from remote_kernels.interfaces.scheduler import OwnJob, Scheduler
 from remote_kernels.options import KernelOptions
 from remote_kernels.shell_text import RECEIVER, receiver_command
 from remote_kernels.way import Way
@@ -286,30 +286,30 @@ def test_the_session_has_a_terminal(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("Python 3", "Python-3-0a1b2c"),
-        ("R", "R-0a1b2c"),
+        ("Python 3", "Python-3-rk0a1b2c"),
+        ("R", "R-rk0a1b2c"),
         # PBS: no more than 15 characters.
-        ("A long name of a kernel", "A-long-name-of-a-kernel-0a1b2c"),
-        ("3.13", "k3-13-0a1b2c"),
-        ("_x", "k_x-0a1b2c"),
-        ("-n", "n-0a1b2c"),
-        ("日本語", "k-0a1b2c"),
-        ("Größe 2", "Gr-e-2-0a1b2c"),
-        ("λ x", "x-0a1b2c"),
-        ("☂ R", "R-0a1b2c"),
-        (" a  b ", "a-b-0a1b2c"),
-        ("a;$(id)`b`'\"\\|&\n*?[x]{y}~#!%@:/", "a-id-b-x-y-0a1b2c"),
-        ("", "kernel-0a1b2c"),
-        (None, "kernel-0a1b2c"),
+        ("A long name of a kernel", "A-long-name-of-a-kernel-rk0a1b2c"),
+        ("3.13", "k3-13-rk0a1b2c"),
+        ("_x", "k_x-rk0a1b2c"),
+        ("-n", "n-rk0a1b2c"),
+        ("日本語", "k-rk0a1b2c"),
+        ("Größe 2", "Gr-e-2-rk0a1b2c"),
+        ("λ x", "x-rk0a1b2c"),
+        ("☂ R", "R-rk0a1b2c"),
+        (" a  b ", "a-b-rk0a1b2c"),
+        ("a;$(id)`b`'\"\\|&\n*?[x]{y}~#!%@:/", "a-id-b-x-y-rk0a1b2c"),
+        ("", "kernel-rk0a1b2c"),
+        (None, "kernel-rk0a1b2c"),
     ],
 )
 def test_a_job_is_named_after_its_kernel(interface: str, name: str | None, wanted: str) -> None:
-    found = scheduler(interface).job_name(options(interface, name=name), TOKEN)
+    found = scheduler(interface).job_name(options(interface, name=name), TOKEN, kept=True)
     if len(found) == len(wanted):
         assert found == wanted
     else:
         assert interface == "pbs"
-        assert found == f"{wanted.removesuffix(f'-{TOKEN}')[:8]}-{TOKEN}"
+        assert found == f"{wanted.removesuffix(f'-rk{TOKEN}')[:6].rstrip('-')}-rk{TOKEN}"
 
 
 LONGEST = {"slurm": 60, "sge": 60, "sge_qrsh": 60, "pbs": 15, "lsf": 60}
@@ -317,16 +317,31 @@ LONGEST = {"slurm": 60, "sge": 60, "sge_qrsh": 60, "pbs": 15, "lsf": 60}
 
 @given(name=st.text(max_size=80), interface=st.sampled_from(NAMES))
 def test_no_scheduler_refuses_the_name(name: str, interface: str) -> None:
-    found = scheduler(interface).job_name(options(interface, name=name), TOKEN)
-    assert re.fullmatch(rf"[A-Za-z][A-Za-z0-9_-]*-{TOKEN}", found)
-    assert len(found) <= LONGEST[interface]
+    for kept, end in ((True, f"-rk{TOKEN}"), (False, f"-rf{TOKEN}")):
+        found = scheduler(interface).job_name(options(interface, name=name), TOKEN, kept=kept)
+        assert re.fullmatch(rf"[A-Za-z][A-Za-z0-9_-]*{end}", found)
+        assert len(found) <= LONGEST[interface]
+        job = OwnJob("1", found, "R", None)
+        assert (job.is_kept, job.is_not_kept) == (kept, not kept)
 
 
 @given(st.text(max_size=80), st.sampled_from(NAMES), st.from_regex(r"[0-9a-f]{6}", fullmatch=True))
 def test_two_starts_have_two_names(name: str, interface: str, token: str) -> None:
     given = options(interface, name=name)
-    names = {scheduler(interface).job_name(given, each) for each in (token, "zzzzzz")}
+    names = {scheduler(interface).job_name(given, each, kept=True) for each in (token, "zzzzzz")}
     assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("run-240115", "exp-000123", "a-0a1b2c", "Python-3-rk0a1b2", "Python-3-rk0a1b2cd"),
+        *("rk0a1b2c", "a-rk0A1B2C", "-rk0a1b2c", "3-rk0a1b2c", "x y-rk0a1b2c", "a-rk0a1b2c\n", ""),
+    ],
+)
+def test_jobs_of_others_are_not_taken_for_ours(name: str) -> None:
+    job = OwnJob("1", name, "R", None)
+    assert [job.is_kept, job.is_not_kept] == [False, False]
 
 
 # --- what is run beside the command --------------------------------------------------------------
@@ -382,6 +397,17 @@ def test_beside_the_command(interface: str, what: str) -> None:
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == BESIDE[interface][what]
+
+
+CANCEL_ONE = {"slurm": "scancel", "sge": "qdel", "sge_qrsh": "qdel", "pbs": "qdel", "lsf": "bkill"}
+
+
+@pytest.mark.parametrize("interface", NAMES)
+@pytest.mark.parametrize("number", ["12", "7.pbs", "7[].pbs", "8;ls"])
+def test_one_job_is_ended_and_none_of_the_same_name(interface: str, number: str) -> None:
+    text = scheduler(interface).cancel_one(OwnJob(number, "NAME", "R", None))
+    done = subprocess.run(["/bin/sh", "-c", f"{FAKES}\n{text}"], capture_output=True, text=True)
+    assert done.stdout == f"<{CANCEL_ONE[interface]}><{number}>\n"
 
 
 @pytest.mark.parametrize("interface", NAMES)

@@ -5,8 +5,10 @@ The host is played by an object that answers.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -23,9 +25,10 @@ from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.hosts import Host as Address
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.interfaces.slurm import Slurm
+from remote_kernels.refusals import LastRefusal
 from remote_kernels.shared_login import KeptLogin
 from remote_kernels.way import Way
-from remote_kernels.whereabouts import Host, Leftovers, way_to
+from remote_kernels.whereabouts import Found, Host, Kernel, Leftovers, way_to, with_launchers
 
 _FAR = Way(Address("far"))
 NOTHING: dict[str, list[str]] = {"files": [], "sockets": [], "directories": [], "silent": []}
@@ -36,6 +39,7 @@ class Played(Host):
 
     Attributes:
         asked: what it was asked.
+        said: to it with the last question.
         answers: to these questions.
     """
 
@@ -44,11 +48,13 @@ class Played(Host):
     ) -> None:
         super().__init__(way, schedulers, lambda text: None)
         self.asked: list[str] = []
+        self.said: list[Any] = []
         self.answers: dict[str, Any] = {"leftovers": NOTHING, "kernels": [], "run": "", **answers}
         self.answers.setdefault("clean", [])
 
     def ask(self, name: str, *arguments: Any) -> Any:
         self.asked.append(name)
+        self.said = list(arguments)
         if isinstance(self.answers[name], Exception):
             raise self.answers[name]
         return self.answers[name]
@@ -65,7 +71,7 @@ def kernel(**facts: Any) -> dict[str, Any]:
     [
         ([], "", ["leftovers"]),
         ([Slurm], "", ["leftovers", "run"]),
-        ([Slurm], "1|a-012345|RUNNING||1:00\n", ["leftovers", "run", "kernels"]),
+        ([Slurm], "1|a-rk012345|RUNNING||1:00\n", ["leftovers", "run", "kernels"]),
     ],
 )
 def test_each_thing_is_asked_once(
@@ -77,20 +83,25 @@ def test_each_thing_is_asked_once(
 
 
 def test_jobs_that_nobody_holds() -> None:
-    names = ["a-012345", "a-6789ab", "mine"]
+    names = ["a-rk012345", "a-rk6789ab", "run-240115", "a-rf0000ff"]
     jobs = "".join(f"{number}|{name}|RUNNING||1:00\n" for number, name in enumerate(names))
-    host = Played(Slurm, run=jobs, kernels=[kernel(job_name="a-012345")])
-    assert [job.name for _, job in host.leftovers().jobs] == ["a-6789ab"]
+    host = Played(Slurm, run=jobs, kernels=[kernel(job_name="a-rk012345")])
+    found = host.leftovers()
+    assert [job.name for _, job in found.jobs] == ["a-rk6789ab"]
+    # Who holds such a one, no keeper knows.
+    assert [job.name for _, job in found.not_kept] == ["a-rf0000ff"]
+    assert host.clean(found, jobs=True) == 1
+    assert host.said == ["scancel 1"]
 
 
 def test_a_keeper_that_does_not_answer_may_hold_any_job() -> None:
     left = {**NOTHING, "silent": ["/tmp/rk-1-0/keeper"]}
-    found = Played(Slurm, run="1|a-012345|RUNNING||1:00\n", leftovers=left).leftovers()
+    found = Played(Slurm, run="1|a-rk012345|RUNNING||1:00\n", leftovers=left).leftovers()
     assert (found.jobs, found.silent) == ([], left["silent"])
 
 
 def test_where_kernels_are_not_told_no_job_is_left() -> None:
-    host = Played(Slurm, run="1|a-012345|RUNNING||1:00\n", kernels=RemoteKernelsError("no"))
+    host = Played(Slurm, run="1|a-rk012345|RUNNING||1:00\n", kernels=RemoteKernelsError("no"))
     with pytest.raises(RemoteKernelsError, match="no"):
         host.leftovers()
 
@@ -118,6 +129,129 @@ def test_the_way_is_that_of_the_kernels_there() -> None:
     by_another = Way(Address("far"), (Address("other"),))
     with pytest.raises(RemoteKernelsError, match="kernels go to far by 2 ways"):
         way_to("far", [through, by_another])
+
+
+# --- kernels of which only their launchers tell --------------------------------------------------
+
+# It ends, or not, as it is told, and says so.
+_LAUNCHER = """
+import signal, sys
+signal.signal(signal.SIGINT, lambda *told: print("INT", flush=True))
+signal.signal(signal.SIGTERM, lambda *told: sys.exit(print("TERM", flush=True)))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+class ToldByLauncher(NamedTuple):
+    """A kernel of which only its launcher tells.
+
+    Attributes:
+        kernel: as it is listed.
+        process: of the launcher.
+        file: that Jupyter wrote.
+    """
+
+    kernel: Kernel
+    process: subprocess.Popen[str]
+    file: Path
+
+    def heard(self) -> str:
+        """The next word of the launcher."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture
+def by_launcher(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ToldByLauncher]:
+    """A kernel on a host that has answered, or has not."""
+    state, name = getattr(request, "param", ("", "0c0ffee0-1234-4567-89ab-0123456789ab"))
+    file = tmp_path / f"kernel-{name}.json"
+    ports = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+    file.write_text(json.dumps(dict.fromkeys(ports, 1)))
+    (tmp_path / "remote_kernels.py").write_text(_LAUNCHER)
+    options = ["--interface=ssh", "--host=far", "--channel=forward", "--kernel_cmd=x"]
+    command = [sys.executable, "-m", "remote_kernels", *options, str(file)]
+    error = RemoteKernelsError("no") if state == "away" else None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            (found,) = with_launchers([Found("far", error=error)])
+            kernel = next(x for x in found.kernels if x.facts["launcher"] == process.pid)
+            yield ToldByLauncher(kernel, process, file)
+        finally:
+            process.kill()
+
+
+def test_its_launcher_is_told_to_interrupt(by_launcher: ToldByLauncher) -> None:
+    host = Played()
+    host.wish(by_launcher.kernel, "INT")
+    assert by_launcher.heard() == "INT"
+    assert by_launcher.process.poll() is None
+    assert host.asked == []
+
+
+def test_its_launcher_is_told_to_end_and_not_started_again(by_launcher: ToldByLauncher) -> None:
+    Played().wish(by_launcher.kernel, "STOP")
+    assert by_launcher.heard() == "TERM"
+    assert by_launcher.process.wait(10) == 0
+    standing = LastRefusal(by_launcher.file).standing()
+    assert standing is not None
+    assert standing[0] == 32
+    assert "stopped with 'remote-kernels stop'" in standing[1]
+    with pytest.raises(RemoteKernelsError, match="the launcher of 0c0ffee0 has just ended"):
+        Played().wish(by_launcher.kernel, "STOP")
+
+
+@pytest.mark.parametrize("by_launcher", [("", "v2-17AbC")], indirect=True)
+def test_one_whose_file_has_no_id_is_known_by_its_launcher(by_launcher: ToldByLauncher) -> None:
+    assert by_launcher.kernel.id == str(by_launcher.process.pid)
+
+
+@pytest.mark.parametrize("by_launcher", [("away", "1")], indirect=True)
+def test_at_a_host_that_is_away_something_may_go_on(by_launcher: ToldByLauncher) -> None:
+    with pytest.raises(RemoteKernelsError, match="far does not answer") as raised:
+        Played().wish(by_launcher.kernel, "STOP")
+    assert "ends with its lease" in raised.value.advice
+    assert by_launcher.process.wait(10) == 0
+
+
+def test_a_launcher_that_does_not_end(
+    by_launcher: ToldByLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whereabouts, "_LAUNCHER_PATIENCE", 0.1)
+    os.kill(by_launcher.process.pid, signal.SIGSTOP)
+    with pytest.raises(RemoteKernelsError, match="does not end"):
+        Played().wish(by_launcher.kernel, "STOP")
+
+
+def test_what_needs_a_keeper_is_refused_in_words(by_launcher: ToldByLauncher) -> None:
+    host = Played()
+    with pytest.raises(RemoteKernelsError, match="no keeper of 0c0ffee0 answers") as raised:
+        host.wish(by_launcher.kernel, "RESTART")
+    assert "in its front end" in raised.value.advice
+    with pytest.raises(RemoteKernelsError, match="no keeper of 0c0ffee0 answers") as raised:
+        list(host.missed(by_launcher.kernel))
+    assert "--channel forward" in raised.value.advice
+    assert host.asked == []
+
+
+# --- a kernel in a job on the host itself ---------------------------------------------------------
+
+
+def test_its_own_keeper_has_what_it_has_printed() -> None:
+    told = json.dumps([{"content": {"text": "x"}}])
+    facts = kernel(job="1", job_name="a-rk012345", kernel_keeper="/run/own")
+    host = Played(kernels=[facts], missed=told, wish=True)
+    (found,) = host.look().kernels
+    assert list(host.missed(found)) == ["x"]
+    assert host.said == ["/run/own"]
+    # It is the other one that can give the job back.
+    host.wish(found, "STOP")
+    assert host.said == ["/run/keeper", "STOP"]
+    assert "kernel_keeper" not in found.data()
 
 
 # --- what is left on this machine ----------------------------------------------------------------
