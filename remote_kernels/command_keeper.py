@@ -137,9 +137,12 @@ class CommandKeeper(Keeper):
 
         STOP ends the job, and with it all that is in it.
         """
-        if word.startswith(("STAY", "AWAY")):
+        if word.startswith(("CLAIM", "STAY", "AWAY")):
             return super().on_wish(word)
         if word == "STOP" and self._line is None:
+            if self._has_kernel:
+                # Who visits it is on the node.
+                self.say_on(self._pty, "STOPPED")
             self.finish()
         elif self._line is not None:
             self.tell("ASKED", word)
@@ -155,6 +158,18 @@ class CommandKeeper(Keeper):
         """See :class:`Keeper`; the way back to a kernel that was left is another."""
         if self._lines is not None:
             self.tell("PARTED")
+        else:
+            self._say_whether_alone("BACK")
+
+    def _await_launcher(self, closed: bool) -> None:
+        if not closed and self._lines is None:
+            self._say_whether_alone("ALONE")
+        super()._await_launcher(closed)
+
+    def _say_whether_alone(self, word: str) -> None:
+        """Let the keeper of a kernel that is kept hear what that publishes, or not any more."""
+        if self._order.keeps and self._has_kernel and self._pty >= 0:
+            self.say_on(self._pty, word)
 
     def on_parted(self) -> None:
         """See :class:`Keeper`; from now on the kernel's keeper decides when it ends."""

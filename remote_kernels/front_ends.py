@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -131,13 +132,21 @@ class KeepingFrontEnds(JupytersFrontEnds):
     """Those of a Jupyter whose kernel stays, to which it may come back.
 
     A restart is one, and what is typed reaches the kernel. The first cell shows what was missed.
+
+    Attributes:
+        restarts: Jupyter starts the kernel anew, so that this one is not to stay.
+        are_back: they have come back to a kernel, whose keeper starts it anew in its place.
     """
 
     def __init__(self, kept: KeptLife) -> None:
         """Prepare; see :class:`FrontEnds`."""
         super().__init__(kept)
+        self.restarts = self.are_back = False
+        self._restart = kept.from_thread(self._restart_there)
         self._missed_text = bytearray()
         self._missed: list[dict[str, Any]] = []
+        self._tell_shown: Callable[[], None] | None = None
+        self._is_shown = False
 
     def on_missed(self, text: str) -> None:
         """Take what was published while nobody was there, piece by piece.
@@ -147,8 +156,13 @@ class KeepingFrontEnds(JupytersFrontEnds):
         """
         with suppress(ValueError):
             self._missed_text += bytes.fromhex(text)
-            if not text:
-                self._missed = [x for x in json.loads(self._missed_text) if isinstance(x, dict)]
+            if text:
+                return
+            found, self._missed_text = json.loads(self._missed_text), bytearray()
+            if self._tell_shown is None:
+                channel = self._kept.channel
+                self._tell_shown = self._kept.from_thread(lambda: channel.tell("SHOWN"))
+            self._missed = [x for x in found if isinstance(x, dict)]
 
     def heed(
         self, header: dict[str, Any], content: dict[str, Any]
@@ -159,11 +173,28 @@ class KeepingFrontEnds(JupytersFrontEnds):
             self._show_missed(header)
             return None
         if kind == "shutdown_request" and content.get("restart"):
-            return None
+            self.restarts = True
+            if not self.are_back:
+                return None
+            if not self._leaves:
+                self._leaves = True
+                self._restart()
+            return Answer("shutdown_reply", {"status": "ok", "restart": True})
         return super().heed(header, content)
 
+    def _restart_there(self) -> None:
+        """Have the kernel started anew, and leave: Jupyter's next launcher comes back to it."""
+        self._kept.channel.tell("RESTART")
+        self._kept.terminate()
+
     def _show_missed(self, header: dict[str, Any]) -> None:
-        """Show what was missed among the outputs of the first cell."""
+        """Show what was missed among the outputs of the first cell.
+
+        Until then it is kept over there, and what has come in between belongs to the next one.
+        """
+        if self._tell_shown is not None and not self._is_shown:
+            self._is_shown = True
+            self._tell_shown()
         missed, self._missed = self._missed, []
         if not missed:
             return

@@ -146,7 +146,7 @@ class Keeper:
         over: all is done.
         is_up: what is held has begun, and is worth to be kept.
         visited_at: when a visitor was heard of last, in seconds since 1970.
-        visitor: the visitor's launcher: its process number and its machine.
+        visitor: the visitor's launcher, its process number and its machine; empty without one.
     """
 
     def __init__(self, order: Order, guard: int, parent: int) -> None:
@@ -163,6 +163,7 @@ class Keeper:
         self._since = time.time()
         self._about = order.about
         self.visited_at, self.visitor = 0.0, ""
+        self._visiting_keeper = ""  # its socket
         self.loop = Loop()
         self.channel = Channel(order.token, order.on_terminal)
         self._noise = Lines()
@@ -418,26 +419,59 @@ class Keeper:
         return "[]"
 
     def on_wish(self, word: str) -> bool:
-        """Do what a person wants: STOP, INT or RESTART; whether that can be done here."""
-        word, _, visitor = word.partition(" ")
+        """Do what a person wants: STOP, INT or RESTART; whether that can be done here.
+
+        Or take note of visitors: of one who wants to come back (CLAIM), is there (STAY), or has
+        gone (AWAY). There is one at a time.
+        """
+        word, *rest = word.split(" ")
         if word == "STOP":
-            self.tell("STOPPED")
+            self._tell_stopped()
             self.on_sigterm()
-        elif word in ("STAY", "AWAY"):
-            # Somebody who has come another way is there, or has gone.
-            self.visited_at = time.time() if word == "STAY" else 0.0
-            self.visitor = visitor
-            self.on_parted()
-            if self._lease is not None:
-                self._await_launcher(closed=False)
+        elif word == "STOPPED":
+            self._tell_stopped()
+        elif word in ("CLAIM", "STAY", "AWAY"):
+            return self._on_visitor(word, " ".join(rest[:2]), "".join(rest[2:3]))
         else:
             return False
         return True
 
+    def _tell_stopped(self) -> None:
+        """Let the launchers know that a person ends what is held: nobody is to start it again."""
+        self.tell("STOPPED")
+        if self._visiting_keeper:
+            with socket.socket(socket.AF_UNIX) as visit:
+                visit.settimeout(CONNECT_PATIENCE)
+                try:
+                    visit.connect(self._visiting_keeper)
+                    visit.sendall(b"STOPPED")
+                except OSError:
+                    # It has gone.
+                    pass
+
+    def _on_visitor(self, word: str, visitor: str, keeper: str) -> bool:
+        is_another = self._is_visited and visitor != self.visitor
+        if is_another or (word == "CLAIM" and not self.is_alone):
+            return False
+        is_there = word != "AWAY"
+        if not is_there and not self.visitor:
+            # That is known, and its lease has begun.
+            return True
+        self.visited_at = time.time() if is_there else 0.0
+        self.visitor, self._visiting_keeper = (visitor, keeper) if is_there else ("", "")
+        self.on_parted()
+        if self._line is None:
+            self._await_launcher(closed=False)
+        return True
+
+    @property
+    def _is_visited(self) -> bool:
+        return time.time() - self.visited_at <= VISIT_LASTS
+
     @property
     def is_alone(self) -> bool:
         """Whether no launcher is there, on a line of ours or on another way."""
-        return self._line is None and time.time() - self.visited_at > VISIT_LASTS
+        return self._line is None and not self._is_visited
 
     def _leave(self, stays_for: int) -> None:
         """Let the launcher and its session go; what is held stays."""

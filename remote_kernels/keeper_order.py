@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 # Kernels that listen on unix sockets when their connection file says so. Of these it is known from
 # their sources; xeus is below xeus-python and its like.
 _KNOW_IPC = re.compile(r"\b(ipykernel|ipython3? kernel|xpython|xeus)")
+# What makes another kernel of one that is kept; how long it may run or wait does not.
+_SHAPES = (
+    *("workdir", "activate", "env", "precmd", "launch_cmd", "launch_args"),
+    *("cpus", "pe", "memory", "gpus", "queue", "account"),
+)
 # A command that wants to know more than the file's path would not understand what it is told.
 _WANTS_PORTS = re.compile(r"\{ci\[")
 
@@ -83,7 +88,8 @@ def kept_as(life: Life) -> str:
     # OpenSSL comes with it: a megabyte, which is for kernels only that are kept.
     import hashlib
 
-    known = [identity(life.options), life.kernel_cmd, working_directory() or ""]
+    shapes = [getattr(life.options, name) for name in _SHAPES]
+    known = [identity(life.options), life.kernel_cmd, working_directory() or "", *shapes]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
 
 

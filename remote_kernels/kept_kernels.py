@@ -3,6 +3,8 @@
 Python 3.6, the standard library alone; see :mod:`~remote_kernels.keeper`.
 """
 
+import json
+
 from remote_kernels import running
 from remote_kernels.keeper import Keeper, Order
 from remote_kernels.kernel_keeper import KernelKeeper, KernelOrder
@@ -31,10 +33,12 @@ def KeptKeeper(order: Order, guard: int, parent: int) -> Keeper:
     """The keeper for an order; see :class:`~remote_kernels.keeper.Keeper`."""
     wanted = order.held
     assert isinstance(wanted, KeptOrder)
-    there = running.kept(wanted.kept_as)
+    about = json.loads(order.about)
+    visitor = "{} {}".format(about["launcher"], about["from"])
+    there = running.claimed(wanted.kept_as, visitor)
     if there is not None:
         visit = VisitOrder(there["keeper"], wanted.kernel["spool"], returns=True)
-        order.held, order.keeps = visit, False
+        order.held = visit
         return VisitKeeper(order, guard, parent)
     order.held = KernelOrder(**wanted.kernel)
     return KernelKeeper(order, guard, parent)

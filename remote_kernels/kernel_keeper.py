@@ -300,6 +300,15 @@ class Kernel:
             self.out_of_memory = self.status == 137 and _memory_kills() != self._kills
             self.remove_file()
 
+    def restore_file(self) -> None:
+        """Write the connection file again, if somebody has removed it."""
+        try:
+            if not os.path.lexists(_as_bytes(self.file)):
+                _write_private(_as_bytes(self.file), self._text)
+        except OSError:
+            # Nor can it be had.
+            pass
+
     def remove_file(self) -> None:
         """Remove the connection file, unless a kernel that was started anew has its own there."""
         try:
@@ -329,6 +338,7 @@ class KernelKeeper(SocketKeeper):
         self._publisher: socket.socket | None = None
         self._subscriber = Subscriber()
         self._missed = Missed()
+        self._is_shown = self._is_left_alone = False
         self._next_report: Timer | None = None
 
     def begin(self) -> None:
@@ -375,11 +385,17 @@ class KernelKeeper(SocketKeeper):
             "group": self._kernel.group,
             "file": self._kernel.file,
             "began": self._kernel.began,
-            "state": self._state,
+            "state": self._state_now,
             "active": self._active,
             "memory": memory,
             "cpu": cpu,
         }
+
+    @property
+    def _state_now(self) -> str:
+        if self._ending or self.told_end:
+            return "ending"
+        return "restarting" if self._restarts else self._state
 
     def _report_in(self, seconds: float) -> None:
         """In a job, where nobody can ask us, let it be known what a person may ask."""
@@ -407,8 +423,16 @@ class KernelKeeper(SocketKeeper):
             self._kernel.go_on()
         elif word == "RESTART":
             self._restart()
+        elif word in ("ALONE", "BACK"):
+            # On a job's terminal the line itself does not show it.
+            self._is_left_alone = word == "ALONE"
+            if not self._is_left_alone:
+                self.on_line()
         else:
-            return super().on_wish(word)
+            done = super().on_wish(word)
+            if done and word.startswith("CLAIM"):
+                self._kernel.restore_file()
+            return done
         return True
 
     def _restart(self) -> None:
@@ -438,9 +462,15 @@ class KernelKeeper(SocketKeeper):
     # --- while nobody is there ------------------------------------------------------------------
 
     def _listen_while_alone(self) -> None:
-        """Hear what a kernel that is kept publishes while no front end does."""
+        """Hear what a kernel that is kept publishes while no launcher has a line to us.
+
+        What a visitor has not been shown yet is kept; from then on only the state is heeded.
+        """
         self.loop.after(_LOOK_FOR_LISTENERS, self._listen_while_alone)
-        if not self.is_alone or self._kernel.status is not None:
+        has_line = self._line is not None and not self._is_left_alone
+        if self.is_alone:
+            self._is_shown = False
+        if has_line or self._kernel.status is not None:
             self._stop_listening()
         elif self._publisher is None and all(self._listening):
             self._publisher = connected(self._kernel.addresses[IOPUB])
@@ -465,7 +495,7 @@ class KernelKeeper(SocketKeeper):
         messages, answer = self._subscriber.take(data)
         if answer:
             self._publisher.send(answer)
-        for parts in messages:
+        for parts in messages if not self._is_shown else ():
             self._missed.note(parts)
 
     def on_line(self) -> None:
@@ -475,9 +505,8 @@ class KernelKeeper(SocketKeeper):
 
     def on_parted(self) -> None:
         """See :class:`Keeper`; what goes on for nobody must not fill the disk."""
+        self._is_left_alone = False
         self.close_connections()
-        if not self.is_alone:
-            self._stop_listening()
         self._report_in(0)
 
     def _stop_listening(self) -> None:
@@ -490,7 +519,7 @@ class KernelKeeper(SocketKeeper):
         """See :class:`Keeper`."""
         found = self._missed.as_json()
         if take:
-            self._missed = Missed()
+            self._missed, self._is_shown = Missed(), True
         return found
 
     def seen(self, data: bytes) -> None:

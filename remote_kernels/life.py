@@ -354,6 +354,14 @@ def number(word: str) -> int:
     return int(word)
 
 
+def parted() -> errors.ConnectionLostError:
+    """Why a launcher ends that was away from a kernel that is kept, and was taken for lost."""
+    return errors.ConnectionLostError(
+        "the kernel took this machine for lost, and goes on without it",
+        advice="start it again: that is the way back to it",
+    )
+
+
 def nonsense(what: str) -> RemoteKernelsError:
     """The error where somebody else speaks over there than a program of ours.
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     Facts = dict[str, Any]
 
+#: Seconds for a keeper to answer where the kernel would be taken for gone without.
+KEPT_PATIENCE = 5.0
+
 _HOME = os.path.expanduser("~")
 # Where keepers may have their private directories.
 _PLACES = (os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp", "/dev/shm")
@@ -62,14 +65,14 @@ def _keepers() -> "Iterator[str]":
                 continue
 
 
-def _asked(path: str, word: str) -> str:
+def _asked(path: str, word: str, patience: float = _PATIENCE) -> str:
     """What a keeper answers.
 
     Raises:
         OSError: it does not.
     """
     with socket.socket(socket.AF_UNIX) as keeper:
-        keeper.settimeout(_PATIENCE)
+        keeper.settimeout(patience)
         keeper.connect(path)
         keeper.sendall(word.encode("ascii"))
         said = b""
@@ -81,10 +84,10 @@ def _asked(path: str, word: str) -> str:
     return said.decode("utf-8", "replace")
 
 
-def _kept(path: str) -> "Facts | None":
+def _kept(path: str, patience: float = _PATIENCE) -> "Facts | None":
     """A kernel of ours; None if its keeper does not answer."""
     try:
-        status = json.loads(_asked(path, "STATUS"))
+        status = json.loads(_asked(path, "STATUS", patience))
     except (OSError, ValueError):
         return None
     if "visits" in status:
@@ -412,15 +415,16 @@ def _answers(info: "Facts") -> bool:
 # --- what can be asked for ------------------------------------------------------------------------
 
 
-def kernels(but: str = "") -> "Iterator[list[Facts]]":
+def kernels(but: str = "", patience: float = _PATIENCE) -> "Iterator[list[Facts]]":
     """All kernels of the user on this machine: ours, and then others, the newest first.
 
     Of one in a job on this machine both keepers tell: its own, and that which holds the job.
 
     Args:
         but: the socket of a keeper that is not asked.
+        patience: seconds for each keeper to answer.
     """
-    kept = (_kept(path) for path in _keepers() if path != but)
+    kept = (_kept(path, patience) for path in _keepers() if path != but)
     ours = [kernel for kernel in kept if kernel is not None]
     others = list(_Others().kernels({kernel["file"] for kernel in ours if kernel["file"]}))
     others.sort(key=lambda kernel: (not kernel["stale"], kernel["since"]), reverse=True)
@@ -447,36 +451,57 @@ def each_kernel() -> "Iterator[list[Facts]]":
     yield told
 
 
-def kept(kept_as: str) -> "Facts | None":
-    """The newest kernel that was kept under a name and is alone; None if none is.
+def claimed(kept_as: str, visitor: str, in_job: bool = False) -> "Facts | None":
+    """The newest kernel that was kept under a name and was alone; None if none is.
+
+    From now on it is the visitor's.
 
     Args:
         kept_as: what tells it from others.
+        visitor: process number and machine of the launcher that wants to come back to it.
+        in_job: what holds its job is wanted, and not what holds itself.
     """
-    found = [
+    deadline = time.monotonic() + KEPT_PATIENCE
+    found = _kept_as(kept_as, in_job)
+    while any(kernel["state"] == "restarting" for kernel in found):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+        found = _kept_as(kept_as, in_job)
+    for kernel in sorted(found, key=lambda kernel: kernel["since"], reverse=True):
+        # Of a kernel whose file cannot be had nobody could make any use.
+        is_ours = asked(kernel["keeper"], f"CLAIM {visitor}") == "yes"
+        if is_ours and (in_job or connection_info(kernel["file"]) is not None):
+            return kernel
+        if is_ours:
+            asked(kernel["keeper"], f"AWAY {visitor}")
+    return None
+
+
+def _kept_as(kept_as: str, in_job: bool) -> "list[Facts]":
+    """Those that were kept under a name and are alone."""
+    return [
         kernel
-        for kernel in map(_kept, _keepers())
+        for kernel in (_kept(path, KEPT_PATIENCE) for path in _keepers())
         if kernel is not None
         and kernel.get("kept_as") == kept_as
+        and bool(kernel["job_name"]) == in_job
         and not kernel["connected"]
-        and kernel["state"] in ("starting", "idle", "busy")
+        and kernel["state"] in ("starting", "restarting", "idle", "busy")
     ]
-    return max(found, key=lambda kernel: kernel["since"]) if found else None
 
 
-def come_back(kept_as: str) -> "Iterator[Facts | None]":
+def come_back(kept_as: str, visitor: str) -> "Iterator[Facts | None]":
     """Let a kernel in a job that was kept know that somebody is on the way to its node.
 
     Args:
         kept_as: what tells it from others.
+        visitor: see :func:`claimed`.
 
     Returns:
         The kernel; None if there is none that is alone.
     """
-    kernel = kept(kept_as)
-    if kernel is not None and asked(kernel["keeper"], "STAY") != "yes":
-        kernel = None
-    yield kernel
+    yield claimed(kept_as, visitor, in_job=True)
 
 
 def missed(keeper: str) -> "Iterator[str]":

@@ -3,6 +3,7 @@
 Python 3.6, the standard library alone; see :mod:`~remote_kernels.keeper`.
 """
 
+import os
 import socket
 import time
 
@@ -28,6 +29,8 @@ OUTPUT_RANK = SOCKETS_RANK + len(SOCKETS)
 
 #: The number of the socket on which it publishes.
 IOPUB = SOCKETS.index("iopub_port")
+# Bytes of a unix socket's path.
+_LONGEST_PATH = 107
 # While the kernel starts.
 _LISTENS_YET = 0.01
 
@@ -173,8 +176,23 @@ def connected(address: "Address", make: "Make" = socket.socket) -> "socket.socke
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.settimeout(CONNECT_PATIENCE)
     try:
-        connection.connect(address)
+        if isinstance(address, str):
+            _connect_to_path(connection, address)
+        else:
+            connection.connect(address)
     except OSError:
         connection.close()
         return None
     return connection
+
+
+def _connect_to_path(connection: socket.socket, path: str) -> None:
+    """Connect to a unix socket, whose path may be longer than one of those may be (unix(7))."""
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        connection.connect(path)
+        return
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+    finally:
+        os.close(directory)

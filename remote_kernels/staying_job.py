@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from remote_kernels.errors import ConnectionLostError
 from remote_kernels.front_ends import KeepingFrontEnds
 from remote_kernels.holding import Held
 from remote_kernels.kept_job import KeptJob
-from remote_kernels.life import Life
+from remote_kernels.life import Life, parted
 from remote_kernels.private_directory import PrivateDirectory
 
 
@@ -40,8 +39,11 @@ class StayingJob(KeptJob):
             self._front_ends.interrupt()
 
     def terminate(self) -> None:
-        """Leave; the kernel stays, if it has begun. See :class:`KeptLife`."""
-        if self.life.stage == "up":
+        """Leave; the kernel stays, if it has begun and is not to be started anew.
+
+        See :class:`KeptLife`.
+        """
+        if self.life.stage == "up" and not self._front_ends.restarts:
             self._leave()
         else:
             super().terminate()
@@ -53,10 +55,8 @@ class StayingJob(KeptJob):
     def on_login_host(self, line: str) -> None:
         """See :class:`KeptJob`; a keeper that took us for dead has left the kernel alone."""
         if line == "PARTED":
-            sentence = "the kernel took this machine for lost, and goes on without it"
-            advice = "start it again: that is the way back to it"
             self._leave()
-            self.channel.fail(ConnectionLostError(sentence, advice=advice))
+            self.channel.fail(parted())
         else:
             super().on_login_host(line)
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 from remote_kernels.front_ends import FrontEnds, JupytersFrontEnds, KeepingFrontEnds
 from remote_kernels.kept_kernels import KeptOrder
 from remote_kernels.kept_life import KeptLife
-from remote_kernels.life import Life, nonsense
+from remote_kernels.life import Life, nonsense, parted
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import SharedLogin
@@ -117,15 +117,21 @@ class StayingKernel(KernelVisit):
         if word == "MISSED":
             self.front_ends.on_missed(rest)
             return
+        if word == "PARTED":
+            self.channel.fail(parted())
         super().on_message(line)
         if word == "START" and not self.front_ends.can_connect:
             # A new one, with the file that Jupyter wrote.
             info = self.life.connection.info
             self.front_ends.admit(info, info, self._stack)
 
+    def _on_visited(self, visited: Visited) -> None:
+        self.front_ends.are_back = True
+        super()._on_visited(visited)
+
     def terminate(self) -> None:
-        """Leave; the kernel stays. See :class:`KeptLife`."""
-        if self.visited is None and self.life.stage == "up":
+        """Leave; the kernel stays, unless Jupyter starts it anew. See :class:`KeptLife`."""
+        if self.visited is None and self.life.stage == "up" and not self.front_ends.restarts:
             self.life.was_left = True
             self.channel.part()
         elif self.visited is None and self.life.stage != "login":

@@ -51,6 +51,8 @@ class VisitKeeper(SocketKeeper):
         """Prepare; see :class:`Keeper`."""
         visit = order.held
         assert isinstance(visit, VisitOrder)
+        # What a visit carries ends with its launcher.
+        order.keeps = False
         super().__init__(order, guard, parent, visit.spool)
         self._selector, self._returns = visit.selector, visit.returns
         about = json.loads(order.about)
@@ -59,6 +61,7 @@ class VisitKeeper(SocketKeeper):
         self._gone_for = 0.0
         # Why its network may not be entered.
         self._no_entry = ""
+        self._told_until = 0.0
 
     def begin(self) -> None:
         """Find the kernel."""
@@ -125,23 +128,61 @@ class VisitKeeper(SocketKeeper):
         self.carry_to(_addresses(info, self._kernel.get("root") or ""), make)
 
     def _stay(self) -> None:
-        """Let the kernel's own keeper know that somebody is there."""
+        """Let the kernel's own keeper know whether somebody is there, again and again."""
         if not self.told_end:
-            running.asked(self._kernel["keeper"], f"STAY {self._visitor}")
+            self._tell_whether_here()
             self.loop.after(BEAT, self._stay)
 
+    def _tell_whether_here(self) -> None:
+        keeper = os.path.join(self.directory, "keeper")
+        word = "STAY" if self._line is not None else "AWAY"
+        answer = running.asked(self._kernel["keeper"], f"{word} {self._visitor} {keeper}")
+        if answer != "no":
+            return
+        # While our launcher was away another one has come back to the kernel.
+        if self._line is None:
+            self.finish()
+        else:
+            self.tell("PARTED")
+            self._tell_end()
+
+    def on_line(self) -> None:
+        """See :class:`Keeper`."""
+        if self._returns and self._kernel and not self.told_end:
+            self.loop.after(0, self._tell_whether_here)
+
     def _tell_missed(self) -> None:
-        """Tell what the kernel has published while nobody was there, in lines of usual length."""
-        missed = running.asked(self._kernel["keeper"], "TAKE").encode()
+        """Tell what the kernel has published while nobody was there; it is kept until it is shown.
+
+        In lines of usual length.
+        """
+        self._tell_outputs("OUTPUT")
+
+    def _tell_outputs(self, word: str) -> None:
+        outputs = json.loads(running.asked(self._kernel["keeper"], word) or "[]")
+        outputs = [x for x in outputs if x["at"] > self._told_until or not self._told_until]
+        if outputs:
+            self._told_until = outputs[-1]["at"]
+        missed = json.dumps(outputs).encode()
         for at in range(0, len(missed), _LINE):
             self.tell("MISSED", missed[at : at + _LINE].hex())
         self.tell("MISSED")
+
+    def on_words(self, words: "list[str]") -> None:
+        """Take what the launcher says."""
+        if words == ["SHOWN"] and self._returns:
+            # What has come since it was told is shown with the next cell.
+            self._tell_outputs("TAKE")
+        else:
+            super().on_words(words)
 
     def before_waiting(self) -> None:
         """See :class:`Keeper`."""
 
     def on_wish(self, word: str) -> bool:
         """Pass on what a person wants of the kernel; see :class:`Keeper`."""
+        if word == "STOPPED":
+            return super().on_wish(word)
         try:
             if self._kernel.get("ours"):
                 done = next(running.wish(self._kernel["keeper"], word))
@@ -162,6 +203,7 @@ class VisitKeeper(SocketKeeper):
 
     def finish(self) -> None:
         """See :class:`Keeper`."""
+        self._say_away()
         self.over = True
 
     def clean_up(self) -> None:
@@ -169,11 +211,14 @@ class VisitKeeper(SocketKeeper):
 
     def _tell_end(self) -> None:
         if not self.told_end:
+            self._say_away()
             self.told_end = True
-            if self._returns:
-                running.asked(self._kernel["keeper"], "AWAY")
             self.output.end()
             self.tell("EXIT", "0")
+
+    def _say_away(self) -> None:
+        if self._returns and self._kernel and not self.told_end:
+            running.asked(self._kernel["keeper"], f"AWAY {self._visitor}")
 
     def _look_after_it(self) -> None:
         """Notice the end of the kernel, and a new start of one with the same file."""
@@ -210,7 +255,8 @@ class VisitKeeper(SocketKeeper):
 
     def _others(self) -> "list[running.Facts]":
         """The kernels that run here; we ourselves could not answer now."""
-        return next(running.kernels(os.path.join(self.directory, "keeper")))
+        keeper = os.path.join(self.directory, "keeper")
+        return next(running.kernels(keeper, running.KEPT_PATIENCE))
 
     def status(self) -> "dict[str, object]":
         """See :class:`Keeper`; a visit is no kernel."""

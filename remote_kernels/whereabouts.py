@@ -47,15 +47,13 @@ class Launcher(NamedTuple):
 
     Attributes:
         pid: its process number.
-        id: of its kernel, as its file is named.
-        file: that Jupyter wrote.
+        connection: the file that Jupyter wrote.
         options: of its kernel.
         began: when it was started, in seconds since 1970.
     """
 
     pid: int
-    id: str
-    file: Path
+    connection: ConnectionFile
     options: KernelOptions
     began: float
 
@@ -332,7 +330,7 @@ def _tell_launcher(kernel: Kernel, word: str) -> None:
         return
     # Jupyter, which believes that it has died, is not to start it again.
     stopped = KernelStoppedError("the kernel was stopped with 'remote-kernels stop'")
-    LastRefusal(launcher.file).note(stopped.exit_code, stopped.block())
+    LastRefusal(launcher.connection.path).note(stopped.exit_code, stopped.block())
     os.kill(launcher.pid, signal.SIGTERM)
     _wait_for_end(kernel, launcher)
     if kernel.line == "away":
@@ -442,7 +440,7 @@ def launchers() -> Iterator[Launcher]:
         except RemoteKernelsError:
             # It has just ended, or is none.
             continue
-        yield Launcher(process.pid, connection.kernel_id, connection.path, options, process.began)
+        yield Launcher(process.pid, connection, options, process.began)
 
 
 Ways = dict[Way | None, set[type[Scheduler]]]
@@ -594,7 +592,7 @@ def place_of_kept(
         RemoteKernelsError: the host cannot be asked.
     """
     with Host(way, (), log, alone=alone) as host:
-        facts = host.ask("come_back", kept_as)
+        facts = host.ask("come_back", kept_as, f"{os.getpid()} {os.uname().nodename}")
     if not isinstance(facts, dict):
         return None
     node, job = str(facts.get("node") or ""), str(facts.get("job") or "")
@@ -648,17 +646,32 @@ def with_launchers(found: Sequence[Found]) -> list[Found]:
         host = "" if way is None else str(way.host)
         for number, each in enumerate(result):
             if each.host == host and launcher.pid not in known:
-                kernel = Kernel(host, "", _facts_of(launcher, is_away=each.error is not None))
-                result[number] = each._replace(kernels=(*each.kernels, kernel))
+                result[number] = _with_launcher(each, launcher)
     return result
 
 
+def _with_launcher(found: Found, launcher: Launcher) -> Found:
+    """What was found on a host, with the kernel of a launcher of which no keeper tells there."""
+    kernel = Kernel(found.host, "", _facts_of(launcher, is_away=found.error is not None))
+    others = list(found.kernels)
+    for number, other in enumerate(others):
+        # One that has no keeper looks like somebody else's.
+        is_it = Path(other.facts["file"]).name == launcher.connection.copy_name
+        if is_it and not other.is_ours and not other.facts["stale"]:
+            known = {name: other.facts.get(name) for name in ("file", "pid", "memory", "cpu")}
+            kernel = kernel._replace(node=other.node, facts={**kernel.facts, **known, "state": ""})
+            del others[number]
+            break
+    return found._replace(kernels=(*others, kernel))
+
+
 def _facts_of(launcher: Launcher, *, is_away: bool) -> dict[str, Any]:
+    number = launcher.connection.kernel_id[:8]
     # A file that is named after no id is read with another one each time.
-    is_named = launcher.id[:8] in launcher.file.name
+    is_named = number in launcher.connection.path.name
     return {
         "ours": True,
-        "id": launcher.id[:8] if is_named else str(launcher.pid),
+        "id": number if is_named else str(launcher.pid),
         "name": launcher.options.name or "",
         "interface": launcher.options.interface or "",
         "file": "",

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from bed import Bed, wait_until
-from frontend import Kernel, Site, add_kernel, checked, remote_kernels
+from frontend import Kernel, Site, add_kernel, checked, kernels, remote_kernels
+from remote_kernels.errors import ConnectionLostError, KernelStoppedError
 
 
 @pytest.fixture
@@ -87,6 +88,19 @@ def test_a_restart_is_a_restart(site: Site, spec: str, tmp_path: Path) -> None:
     assert len(site.kernels()) == 1
 
 
+def test_a_kernel_that_is_slow_to_end_is_started_anew(
+    site: Site, spec: str, tmp_path: Path
+) -> None:
+    # Jupyter loses its patience long before.
+    slow = "import threading, time\nthreading.Thread(target=time.sleep, args=(20,)).start()"
+    for _ in ("started", "come back to"):
+        with Kernel(spec, tmp_path) as kernel:
+            kernel.run(f"here = 41\n{slow}")
+            kernel.restart()
+            assert kernel.value("'here' in globals()") is False
+    wait_until(lambda: len(site.kernels()) == 1, 10, "the end of all others")
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_a_launcher_that_is_killed(spec: str, tmp_path: Path, signum: signal.Signals) -> None:
     kernel = Kernel(spec, tmp_path)
@@ -97,6 +111,79 @@ def test_a_launcher_that_is_killed(spec: str, tmp_path: Path, signum: signal.Sig
     kernel.launcher.wait()
     kernel.__exit__(None, None, None)
     wait_until(lambda: ps()[0]["line"] == "away", 20, "word of it")
+    with Kernel(spec, tmp_path) as again:
+        assert again.value("here") == 41
+
+
+def test_what_was_missed_waits_for_the_first_cell(spec: str, tmp_path: Path) -> None:
+    with Kernel(spec, tmp_path) as kernel:
+        kernel.begin("import time\ntime.sleep(2)\nprint('printed ' + 'meanwhile')")
+    wait_until(lambda: ps()[0]["state"] == "idle", 20, "the end of the cell")
+    with Kernel(spec, tmp_path):
+        assert ps()[0]["line"] == "connected"
+    assert "printed meanwhile" in remote_kernels("output", ps()[0]["id"], "--on", "ada@far")
+    with Kernel(spec, tmp_path) as again:
+        assert "printed meanwhile" in again.run("print('now')").text
+        wait_until(lambda: not missed(), 10, "word that it was shown")
+
+
+def missed() -> str:
+    """What the one kernel has printed that was not shown yet."""
+    return remote_kernels("output", ps()[0]["id"], "--on", "ada@far")
+
+
+def test_a_cell_that_goes_on_beside_a_visitor(spec: str, tmp_path: Path) -> None:
+    with Kernel(spec, tmp_path) as kernel:
+        kernel.begin("import time\ntime.sleep(4)\nprint('printed ' + 'late')")
+    # It is ready when the cell has ended.
+    with Kernel(spec, tmp_path) as again:
+        assert [(found["line"], found["state"]) for found in ps()] == [("connected", "idle")]
+        shown = again.run("print('now')").text
+        wait_until(lambda: not missed(), 10, "word that it was shown")
+        assert "printed late" in shown + again.run("print('now')").text
+
+
+def test_a_way_back_that_is_lost(bed: Bed, spec: str, tmp_path: Path) -> None:
+    with Kernel(spec, tmp_path) as kernel:
+        kernel.run("here = 41")
+    with Kernel(spec, tmp_path) as again:
+        assert again.value("here") == 41
+        again.launcher.send_signal(signal.SIGSTOP)
+        try:
+            bed.far.run(["pkill", "-KILL", "-u", "ada", "sshd"])
+            wait_until(lambda: ps()[0]["line"] == "away", 60, "word of it")
+            with Kernel(spec, tmp_path) as third:
+                assert third.value("here") == 41
+                again.launcher.send_signal(signal.SIGCONT)
+                assert again.launcher_status(60) == ConnectionLostError.exit_code
+                assert third.value("here") == 41
+        finally:
+            again.launcher.send_signal(signal.SIGCONT)
+
+
+def test_two_that_come_back_at_once(site: Site, spec: str, tmp_path: Path) -> None:
+    with Kernel(spec, tmp_path) as kernel:
+        kernel.run("here = 41")
+    with kernels(2, spec, tmp_path) as both:
+        assert sorted(each.value("'here' in globals()") for each in both) == [False, True]
+    assert len(site.kernels()) == 2
+
+
+def test_a_kernel_that_is_stopped_after_the_way_back(spec: str, tmp_path: Path) -> None:
+    with Kernel(spec, tmp_path) as kernel:
+        kernel.run("here = 41")
+    with Kernel(spec, tmp_path) as again:
+        remote_kernels("stop", ps()[0]["id"], "--on", "ada@far")
+        # Jupyter is not to start it again.
+        assert again.launcher_status(20) == KernelStoppedError.exit_code
+
+
+def test_a_connection_file_that_somebody_has_removed(
+    bed: Bed, site: Site, spec: str, tmp_path: Path
+) -> None:
+    with Kernel(spec, tmp_path) as kernel:
+        kernel.run("here = 41")
+    bed.far.run(["rm", *site.connection_files()])
     with Kernel(spec, tmp_path) as again:
         assert again.value("here") == 41
 

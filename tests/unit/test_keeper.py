@@ -467,6 +467,42 @@ def test_a_person_interrupts_and_stops_a_kernel(one: Near) -> None:
     assert not runs(pid)
 
 
+def test_one_visitor_comes_back_at_a_time(near: Near) -> None:
+    path = near.session(start_of_keeper(near.order)).split()[2]
+    near.heard("UP")
+    assert asked("CLAIM 1 a", path) == "no"
+    assert near.line is not None
+    near.line.close()
+    near.socket.close()
+    wait_until(lambda: asked("CLAIM 1 a", path) == "yes", 10, "the end of the line")
+    for word in ("CLAIM 2 b", "STAY 2 b", "AWAY 2 b"):
+        assert asked(word, path) == "no"
+    assert json.loads(asked("STATUS", path))["visitor"] == "1 a"
+    assert asked("STAY 1 a /none", path) == "yes"
+    assert asked("AWAY 1 a", path) == "yes"
+    left = json.loads(asked("STATUS", path))["lease_left"]
+    # Who is still away does not make the lease longer.
+    assert asked("AWAY 1 a", path) == "yes"
+    assert json.loads(asked("STATUS", path))["lease_left"] < left
+    assert asked("CLAIM 2 b", path) == "yes"
+    asked("STOP", path)
+
+
+def test_who_visits_a_kernel_hears_that_a_person_has_stopped_it(near: Near, tmp_path: Path) -> None:
+    path = near.session(start_of_keeper(near.order)).split()[2]
+    near.heard("UP")
+    near.close()
+    with socket.socket(socket.AF_UNIX) as visit:
+        visit.bind(str(tmp_path / "visit"))
+        visit.listen()
+        visit.settimeout(10)
+        wait_until(lambda: asked(f"STAY 1 a {tmp_path}/visit", path) == "yes", 10, "the visit")
+        assert asked("STOP", path) == "yes"
+        heard, _ = visit.accept()
+        with heard:
+            assert heard.makefile().read() == "STOPPED"
+
+
 def test_a_person_restarts_a_kernel(near: Near) -> None:
     said = near.session(start_of_keeper(near.order))
     near.heard("UP")

@@ -34,7 +34,7 @@ def visited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visited]:
     keepers: list[VisitKeeper] = []
 
     def visit(*kernels: running.Facts, selector: str = "") -> tuple[list[str], str]:
-        monkeypatch.setattr(running, "kernels", lambda but: iter([list(kernels)]))
+        monkeypatch.setattr(running, "kernels", lambda but, patience: iter([list(kernels)]))
         how: dict[str, Any] = {"stays_near": True, "on_terminal": False, "keeps": False}
         order = Order(
             VisitOrder(selector, 1000),
