@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +132,39 @@ def test_a_kernel_in_a_job(bed: Bed, oar: Oar, add: Add, tmp_path: Path) -> None
         assert f"{job.id} " in listed
     wait_until(lambda: not oar.jobs("ada"), 15, "the job's end")
     assert bed.oar.run(["oarstat", "-u", "ada"], user="ada").stdout == ""
+
+
+def test_one_kernel_where_login_host_and_node_are_one(
+    python: Path, oar: Oar, add: Add, tmp_path: Path
+) -> None:
+    """There two keepers tell of it."""
+
+    def told(*words: str) -> str:
+        command = [python, "-m", "remote_kernels", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def only() -> dict[str, Any]:
+        (host,) = json.loads(told("ps", "--json", "ada@oar"))
+        (found,) = host["kernels"]
+        return dict(found)
+
+    with Kernel(add(), tmp_path) as kernel:
+        wait_until(lambda: only()["state"] == "idle", 15, "word of its state")
+        number = only()["id"]
+        assert only()["job"] == str(oar.jobs("ada")[0].id)
+        message = kernel.begin("import threading\nthreading.Event().wait(60)")
+        assert told("interrupt", number).startswith("Interrupted ")
+        assert kernel.reply_to(message)["ename"] == "KeyboardInterrupt"
+        assert told("output", number) == ""
+        kernel.run("here = 1")
+        assert told("restart", number).startswith("Restarted ")
+        kernel.wait_for_new_start()
+        assert kernel.value("'here' in globals()") is False
+        assert told("stop", number).startswith("Stopped ")
+        assert kernel.launcher_status(20) == 32
+    wait_until(lambda: not oar.jobs("ada"), 15, "the job's end")
 
 
 def test_the_job_goes_with_the_launcher(oar: Oar, add: Add, tmp_path: Path) -> None:

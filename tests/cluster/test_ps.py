@@ -70,5 +70,5 @@ def test_a_job_without_a_kernel(queue: Queue) -> None:
     assert "Removed 1 of 1" in remote_kernels("clean", "ada@login", "--yes", "--jobs")
     wait_until(lambda: len(queue.jobs()) == 2, 10, "the job's end")
     assert {job.name for job in queue.jobs()} == {"Test-rf0a1b2c", "run-240115"}
-    queue.in_login_shell("scancel -n Test-rf0a1b2c,run-240115")
+    queue.in_login_shell("scancel -n Test-rf0a1b2c; scancel -n run-240115")
     queue.wait_empty()

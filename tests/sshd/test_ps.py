@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from attached import HOME, RUNTIME, by_hand
+from attached import HOME, RUNTIME, Attached, by_hand, client_of, printed, reply_to
 from bed import Bed, Machine, wait_until
 from frontend import Kernel, Site, add_kernel, ours, ran, remote_kernels
 from remote_kernels.ssh_connection import shared_connection_pid
@@ -30,6 +30,11 @@ def ps(*words: str, status: int = 0) -> list[dict[str, Any]]:
 def only() -> dict[str, Any]:
     (found,) = ps()
     return found
+
+
+def children(bed: Bed, pid: int) -> list[int]:
+    found = bed.far.run(["pgrep", "-P", str(pid)], user="ada", check=False).stdout.split()
+    return list(map(int, found))
 
 
 def kernels_of(machine: Machine) -> list[str]:
@@ -152,6 +157,59 @@ def test_kernels_of_others_are_interrupted_and_stopped(bed: Bed) -> None:
         assert done.returncode == 1
         assert remote_kernels("stop", str(pid), "--on", "ada@far").startswith("Stopped ")
         assert kernels_of(bed.far) == []
+
+
+def test_what_a_kernel_has_forked_is_not_interrupted(bed: Bed) -> None:
+    forks = "import os, threading\nif os.fork() == 0: threading.Event().wait(600)"
+    with by_hand(bed) as (_, pid), Attached("hand") as attached:
+        with client_of(attached.file) as client:
+            assert printed(client, forks) == ""
+            (child,) = wait_until(lambda: children(bed, pid), 10, "its child")
+            assert only()["pid"] == pid
+            cell = client.execute("print(1)\nthreading.Event().wait(60)", stop_on_error=False)
+            wait_until(lambda: client.get_iopub_msg()["msg_type"] == "stream", 10, "its work")
+            assert remote_kernels("interrupt", "hand", "--on", "ada@far").startswith("Inter")
+            assert reply_to(client, cell)["ename"] == "KeyboardInterrupt"
+            assert children(bed, pid) == [child]
+        bed.far.run(["kill", "-9", str(child)])
+
+
+def test_a_kernel_in_a_container_that_was_told_no_file(bed: Bed) -> None:
+    inside = "unshare --user --map-root-user --net sh -c 'ip link set lo up && exec \"$@\"' sh"
+    with by_hand(bed, name=None, inside=inside) as (file, pid):
+        found = only()
+        assert (found["file"], found["pid"], found["stale"]) == (file, pid, False)
+        assert "nothing is left" in remote_kernels("clean", "ada@far", "--yes")
+
+
+def test_a_kernel_without_a_keeper(bed: Bed, site: Site, tmp_path: Path) -> None:
+    file = str(tmp_path / "kernel-0c0ffee0-1234-4567-89ab-0123456789ab.json")
+    kernel = Kernel(add_kernel(site, "--channel=forward"), tmp_path, connection_file=file)
+    kernel.start()
+    try:
+        kernel.wait_for_ready()
+        found = only()
+        assert (found["id"], found["launcher"]) == ("0c0ffee0", kernel.launcher.pid)
+        assert (found["name"], found["node"], found["ours"]) == ("Test", "far", True)
+        assert found["memory"] > 10_000
+        message = kernel.begin("import threading\nthreading.Event().wait(60)")
+        assert remote_kernels("interrupt", found["id"]).startswith("Interrupted ")
+        assert kernel.reply_to(message)["ename"] == "KeyboardInterrupt"
+        for command in ("restart", "output"):
+            done = ran(command, found["id"])
+            assert done.returncode == 1
+            assert f"no keeper of {found['id']} answers" in done.stderr
+        assert kernel.value("6 * 7") == 42
+        said = remote_kernels("stop", found["id"])
+        assert said == "Stopped 0c0ffee0: Test, far.\n"
+        assert kernel.launcher_status(10) == 128 + signal.SIGTERM
+        assert site.kernels() == []
+        # Jupyter, which believes that it has died, does not start it again.
+        again = [*kernel.launcher.args]  # type: ignore[misc]
+        done = subprocess.run(again, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 32
+    finally:
+        kernel.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("words", [["nothing"], ["/no/such.json"], ["1"]])

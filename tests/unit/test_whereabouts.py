@@ -205,6 +205,23 @@ def test_its_launcher_is_told_to_end_and_not_started_again(by_launcher: ToldByLa
         Played().wish(by_launcher.kernel, "STOP")
 
 
+def test_one_without_a_keeper_is_found_as_somebody_elses(by_launcher: ToldByLauncher) -> None:
+    there = kernel(
+        **{"ours": False, "id": "0c0ffee0", "pid": 7, "memory": 5, "cpu": 1.0, "began": 1.0},
+        file=f"/home/me/rik_{by_launcher.file.name}",
+    )
+    other, dead = {**there, "file": "/k.json"}, {**there, "stale": True}
+    host = Found("far", tuple(Kernel("far", "n", facts) for facts in (other, dead, there)))
+    (found,) = with_launchers([host])
+    mine = [x for x in found.kernels if x.facts.get("launcher") == by_launcher.process.pid]
+    assert [x.facts for x in found.kernels if x not in mine] == [other, dead]
+    (one,) = mine
+    assert (one.id, one.node, one.is_ours) == ("0c0ffee0", "n", True)
+    assert (one.facts["pid"], one.facts["file"]) == (7, there["file"])
+    Played().wish(one, "INT")
+    assert by_launcher.heard() == "INT"
+
+
 @pytest.mark.parametrize("by_launcher", [("", "v2-17AbC")], indirect=True)
 def test_one_whose_file_has_no_id_is_known_by_its_launcher(by_launcher: ToldByLauncher) -> None:
     assert by_launcher.kernel.id == str(by_launcher.process.pid)
