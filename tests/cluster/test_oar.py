@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from attached import Attached, client_of, printed
 from bed import Bed, Oar, Watch, wait_until
 from contract import FOR_EVER
 from frontend import IPYKERNEL, Kernel, assert_block, failing, log_text
@@ -159,6 +160,8 @@ def test_one_kernel_where_login_host_and_node_are_one(
         assert kernel.reply_to(message)["ename"] == "KeyboardInterrupt"
         assert told("output", number) == ""
         kernel.run("here = 1")
+        with Attached(number, host="ada@oar") as attached, client_of(attached.file) as client:
+            assert printed(client, "print(here)") == "1\n"
         assert told("restart", number).startswith("Restarted ")
         kernel.wait_for_new_start()
         assert kernel.value("'here' in globals()") is False
