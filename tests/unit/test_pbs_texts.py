@@ -205,7 +205,7 @@ def test_what_can_never_run_is_said_aloud(comment: str) -> None:
     talk.look(f"Job Id: 7.pbs\n    job_state = Q\n{folded('comment', comment)}")
     (warning,) = talk.warned
     assert warning.startswith(f"remote-kernels: job 7.pbs Q ({comment}): it can never start")
-    assert "  ran:   qsub -I -N Python-3-" in warning
+    assert "  ran:   qsub -I -N Python-rf" in warning
 
 
 def test_a_start_that_is_not_known() -> None:
