@@ -292,7 +292,7 @@ class Kernel:
         """How many bytes the launcher has read; see proc(5), "rchar"."""
         return int(Path(f"/proc/{self.launcher.pid}/io").read_text().split()[1])
 
-    def shut_down(self, **how: bool) -> int:
+    def shut_down(self, timeout: float = 5, **how: bool) -> int:
         """Ask for an end in order, as a front end does; the launcher's exit code.
 
         Once in some hundred times ipykernel (6.31, 7.4) crashes or hangs while it closes its
@@ -300,7 +300,7 @@ class Kernel:
         """
         self.run("import os\nget_ipython().kernel.do_shutdown = lambda restart: os._exit(0)")
         self.client.shutdown(**how)
-        return self.launcher_status(timeout=5)
+        return self.launcher_status(timeout)
 
     def kill_launcher(self) -> None:
         """SIGKILL to the launcher alone."""

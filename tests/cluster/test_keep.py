@@ -14,6 +14,8 @@ from frontend import Kernel, add_kernel, remote_kernels
 from queues import Queue, only, ps
 from remote_kernels.errors import ConnectionLostError
 
+# What a cell on n1 leaves behind.
+PRINTED = "/tmp/printed"
 # The way back is a step of the job, or ssh from the login host.
 pytestmark = pytest.mark.parametrize("queue", ["slurm", "sge"], indirect=True)
 
@@ -66,6 +68,8 @@ def test_a_restart_is_a_restart(queue: Queue, spec: str, tmp_path: Path) -> None
         kernel.run("here = 42")
     with Kernel(spec, tmp_path) as again:
         assert again.value("here") == 42
+        again.restart()
+        assert again.value("'here' in globals()") is False
         assert [x.id for x in queue.jobs()] == [job.id]
 
 
@@ -85,13 +89,15 @@ def test_a_launcher_that_is_killed(queue: Queue, spec: str, tmp_path: Path) -> N
 def test_a_launcher_that_comes_back_too_late(queue: Queue, spec: str, tmp_path: Path) -> None:
     with Kernel(spec, tmp_path) as kernel:
         kernel.run("here = 41")
-        kernel.begin("import time\ntime.sleep(5)\nprint('printed ' + 'meanwhile')")
+        kernel.begin(
+            f"import time\ntime.sleep(6)\nprint('printed ' + 'meanwhile')\nopen('{PRINTED}', 'x')"
+        )
         kernel.launcher.send_signal(signal.SIGSTOP)
         try:
             queue.lose_session()
             wait_until(lambda: only()["line"] == "away", 20, "word of it")
             # The launcher is only away, and may still come back to what it carries.
-            wait_until(lambda: only()["state"] == "idle", 20, "the end of the cell")
+            wait_until(lambda: PRINTED in queue.bed.n1.files("/tmp"), 20, "the end of the cell")
             with Kernel(spec, tmp_path) as again:
                 assert "printed meanwhile" in again.run("print(here)").text
                 kernel.launcher.send_signal(signal.SIGCONT)
@@ -101,6 +107,7 @@ def test_a_launcher_that_comes_back_too_late(queue: Queue, spec: str, tmp_path: 
                 assert queue.site().connection_files()
         finally:
             kernel.launcher.send_signal(signal.SIGCONT)
+            queue.bed.n1.run(["rm", "-f", PRINTED])
 
 
 def test_a_kernel_that_ends_alone_gives_its_job_back(

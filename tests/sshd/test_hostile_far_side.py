@@ -73,7 +73,8 @@ def assert_works(spec: str, directory: Path) -> None:
     with Kernel(spec, directory) as kernel:
         assert kernel.value("6 * 7") == 42
         assert 0 < kernel.most_memory() < MOST_MEMORY
-        assert kernel.shut_down() == 0
+        # What has been printed until then comes first.
+        assert kernel.shut_down(timeout=20) == 0
         assert kernel.stderr() == ""
     assert_harmless("")
 

@@ -289,6 +289,7 @@ def test_an_interrupt_and_a_reply_pass_a_flood(kernel: Kernel) -> None:
     assert kernel.reply_to(cell)["ename"] == "KeyboardInterrupt"
 
 
+@pytest.mark.timeout(600)
 def test_a_hundred_restarts_leave_nothing(kernel: Kernel, bed: Bed, site: Site) -> None:
     def there() -> tuple[int, int, int, int]:
         ours = bed.far.processes(user="ada")

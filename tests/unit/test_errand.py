@@ -157,7 +157,7 @@ def test_one_session_is_for_many_questions(tmp_path: Path) -> None:
     told: list[Any] = []
     with errand(log) as session:
         assert session.node == os.uname().nodename
-        assert session.ask("missing", ["/no/such", "/"]) == ["/no/such"]
+        assert session.ask("missing", [("/no/such", "/"), ("/", "/")]) == ["/no/such"]
         places = [str(tmp_path), "/no/such", str(tmp_path)]
         assert session.ask("files", places, told=told.append) == {"logo-a.png": "eA=="}
         assert told == [{"logo-a.png": "eA=="}, {}]
@@ -211,13 +211,13 @@ def test_much_goes_both_ways() -> None:
     # More than a pipe holds.
     paths = [f"/no/such/{os.urandom(20).hex()}" for _ in range(10_000)]
     with errand() as session:
-        assert session.ask("missing", paths) == paths
+        assert session.ask("missing", [(path, "/") for path in paths]) == paths
 
 
 def test_what_is_no_utf_8_goes_both_ways() -> None:
     path = os.fsdecode(b"/no/such/\xff")
     with errand() as session:
-        assert session.ask("missing", [path]) == [path]
+        assert session.ask("missing", [(path, "/")]) == [path]
 
 
 def test_what_it_cannot_do_is_a_sentence(far: Far) -> None:
