@@ -374,6 +374,10 @@ class Keeper:
         session.settimeout(CONNECT_PATIENCE)
         try:
             said, extra, _, _ = session.recvmsg(_LONGEST_WORDS, socket.CMSG_SPACE(_TWO.size))
+            if not said:
+                # Somebody has only looked whether we are there.
+                session.close()
+                return
             if not extra:
                 self._answer(session, said.decode("ascii", "replace"))
                 return

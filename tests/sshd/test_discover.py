@@ -283,6 +283,12 @@ def test_ipykernel_is_installed(bed: Bed, furnished: None, tmp_path: Path) -> No
     (name,) = added(discover(*words))
     with Kernel(name, tmp_path) as kernel:
         assert kernel.value("1 + 1") == 2
+    # Debian keeps pip out of its own Python: a virtualenv is made, and that is added.
+    (name,) = added(discover("--install", "python3", "--add", "python3"))
+    assert name.startswith("rik_ssh_ada_far_ipykernel3")
+    with Kernel(name, tmp_path) as kernel:
+        prefix = kernel.value("__import__('sys').prefix")
+        assert prefix.startswith(f"{HOME}/.virtualenvs/ipykernel-3.")
 
 
 def test_a_person_picks_from_the_list(furnished: None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,12 +30,12 @@ def file(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def visited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visited]:
-    """What a keeper tells of a visit that fails, and why: to one of some kernels."""
+def keeper_for() -> Iterator[Callable[[str], VisitKeeper]]:
+    """The keeper of a visit to a kernel, by its selector; it has not begun."""
     keepers: list[VisitKeeper] = []
+    descriptors: list[int] = []
 
-    def visit(*kernels: running.Facts, selector: str = "") -> tuple[list[str], str]:
-        monkeypatch.setattr(running, "kernels", lambda but, patience: iter([list(kernels)]))
+    def make(selector: str) -> VisitKeeper:
         how: dict[str, Any] = {"stays_near": True, "on_terminal": False, "keeps": False}
         order = Order(
             VisitOrder(selector, 1000),
@@ -44,9 +45,26 @@ def visited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visited]:
             about='{"launcher": 1, "from": "laptop"}',
             **how,
         )
-        read, guard = os.pipe()
-        keeper = VisitKeeper(order, guard, 0)
-        keepers.append(keeper)
+        descriptors.extend(os.pipe())
+        keepers.append(VisitKeeper(order, descriptors[-1], 0))
+        return keepers[-1]
+
+    yield make
+    for descriptor in descriptors:
+        os.close(descriptor)
+    for keeper in keepers:
+        keeper._listener.close()
+        os.unlink(f"{keeper._path}-")
+        os.rmdir(keeper.directory)
+
+
+@pytest.fixture
+def visited(keeper_for: Callable[[str], VisitKeeper], monkeypatch: pytest.MonkeyPatch) -> Visited:
+    """What a keeper tells of a visit that fails, and why: to one of some kernels."""
+
+    def visit(*kernels: running.Facts, selector: str = "") -> tuple[list[str], str]:
+        monkeypatch.setattr(running, "kernels", lambda but, patience: iter([list(kernels)]))
+        keeper = keeper_for(selector)
         told: list[str] = []
         why: list[bytes] = []
         monkeypatch.setattr(keeper, "tell", lambda *words: told.append(" ".join(words)))
@@ -54,15 +72,23 @@ def visited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visited]:
         keeper.begin()
         while not keeper.told_end:
             keeper.loop.turn()
-        for descriptor in (read, guard):
-            os.close(descriptor)
         return [line for line in told if line[:5] == "FAIL "], b"".join(why).decode()
 
-    yield visit
-    for keeper in keepers:
-        keeper._listener.close()
-        os.unlink(f"{keeper._path}-")
-        os.rmdir(keeper.directory)
+    return visit
+
+
+def test_who_looks_whether_it_is_there_wants_nothing_of_the_kernel(
+    keeper_for: Callable[[str], VisitKeeper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A word that is empty would be waited for by the kernel's keeper.
+    keeper, wished = keeper_for(""), list[str]()
+    monkeypatch.setattr(keeper, "on_wish", wished.append)
+    for said in (b"", b"INT"):
+        probe, session = socket.socketpair()
+        probe.sendall(said)
+        probe.close()
+        keeper._attach(session)
+    assert wished == ["INT"]
 
 
 def kernel(file: str, **facts: Any) -> running.Facts:
