@@ -80,7 +80,8 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
             help="Print a list of objects, one for each host, with host (empty for this machine), "
             "error (null, or an object with sentence, said, try and more) and kernels: a list of "
             "objects with id, name, host, node, ours, line (connected, away, waiting, or empty "
-            "for a kernel of others), state (busy, idle, starting, waiting or empty), since and "
+            "for a kernel of others), state (busy, idle, starting, restarting, ending, waiting or "
+            "empty), since and "
             "active (seconds since 1970), memory (kB), cpu (seconds), lease_left (seconds), job, "
             "says, pid, file, stale and more.",
         ),
