@@ -35,7 +35,6 @@ MODULES = ("answers", "login_shell", "login_environment", "survey")
 _NOT_CARRIED = frozenset({"kernel_provisioner", "interpreter"})
 # No SVG: it may hold a script, and Jupyter's server would show it as a page of its own.
 _LOGO = re.compile(r"logo-[\w.-]{1,40}\.png", re.ASCII)
-_PAGE = re.compile("https?://", re.IGNORECASE)
 _MOST_LOGOS, _LARGEST_LOGO = 8, 1 << 20
 
 
@@ -54,7 +53,6 @@ class Found(NamedTuple):
         activate: directory of the environment that it needs activated; empty for none.
         env: variables of its kernelspec.
         interrupt_mode: of its kernelspec; empty if that says nothing.
-        help_links: of its kernelspec, each with text and url.
         metadata: of its kernelspec.
         files: directory of its kernelspec, where its logos lie; empty for none.
         problem: why it would not start; empty if it would.
@@ -75,7 +73,6 @@ class Found(NamedTuple):
     activate: str
     env: dict[str, str]
     interrupt_mode: str
-    help_links: list[dict[str, str]]
     metadata: dict[str, Any]
     files: str
     problem: str
@@ -99,8 +96,6 @@ class Found(NamedTuple):
         found: dict[str, Any] = {}
         if self.interrupt_mode in ("message", "signal"):
             found["interrupt_mode"] = self.interrupt_mode
-        if self.help_links:
-            found["help_links"] = self.help_links
         kept = {name: x for name, x in self.metadata.items() if name not in _NOT_CARRIED}
         return {**found, "metadata": kept} if kept else found
 
@@ -276,7 +271,6 @@ def _read(raw: Any) -> Found | None:
             **words,
             argv=tuple(raw["argv"]),
             env=dict(raw["env"]),
-            help_links=list(_links(raw["help_links"])),
             metadata=dict(raw["metadata"]),
             uncertain=bool(raw["uncertain"]),
         )
@@ -289,14 +283,6 @@ def _read(raw: Any) -> Found | None:
     return found if usable and found.name and found.path else None
 
 
-def _links(found: Any) -> Iterator[dict[str, str]]:
-    """Those links to help that lead to pages; a browser would run others."""
-    for link in found if isinstance(found, list) else ():
-        text, url = (link.get("text"), link.get("url")) if isinstance(link, dict) else (None, None)
-        if isinstance(text, str) and isinstance(url, str) and _PAGE.match(url):
-            yield {"text": text, "url": url}
-
-
 def _is_plain(found: Any, levels: int = 32) -> bool:
     """Whether it is JSON for all who read it: no NaN, and not nested without end."""
     if isinstance(found, float):
@@ -305,8 +291,7 @@ def _is_plain(found: Any, levels: int = 32) -> bool:
     return levels > 0 and all(_is_plain(x, levels - 1) for x in inner)
 
 
-_NO_WORDS = ("argv", "env", "help_links", "metadata", "uncertain")
-_WORDS = [name for name in Found._fields if name not in _NO_WORDS]
+_WORDS = [name for name in Found._fields if name not in ("argv", "env", "metadata", "uncertain")]
 
 
 def _with_names(kernels: Sequence[Found], home: str) -> Iterator[Found]:

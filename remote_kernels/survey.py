@@ -353,7 +353,6 @@ class Survey:
             display_name=document.get("display_name"),
             env={str(n): str(v) for n, v in (document.get("env") or {}).items()},
             interrupt_mode=document.get("interrupt_mode"),
-            help_links=document.get("help_links") or [],
             metadata=document.get("metadata") or {},
             files=spec["path"],
         )
@@ -689,7 +688,6 @@ def _kernel(name: str, kind: str, path: str) -> "Spec":
         "activate": "",
         "env": {},
         "interrupt_mode": None,
-        "help_links": [],
         "metadata": {},
         "files": "",
         "problem": "",

@@ -36,7 +36,6 @@ from remote_kernels.remote_script import kernel_command_parts
 
 HOME = "/home/ada"
 TORCH = f"{HOME}/miniconda3/envs/torch"
-HELP = {"text": "Its manual", "url": "https://docs.example.org"}
 PNG = b"\x89PNG\r\n\x1a\n"
 OURS = {"logo-32x32.png", "logo-64x64.png", "logo-svg.svg"}
 
@@ -52,7 +51,7 @@ def raw(name: Any = "torch", **fields: Any) -> dict[str, Any]:
         **{"name": name, "kind": "conda", "path": prefix, "program": python},
         "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         **{"language": "python", "display_name": None, "version": "3.11.4", "activate": prefix},
-        **{"env": {}, "interrupt_mode": None, "help_links": [], "metadata": {}, "files": ""},
+        **{"env": {}, "interrupt_mode": None, "metadata": {}, "files": ""},
         **{"problem": "", "uncertain": False, "install": "", "installs_into": "", "mount": "/"},
         **fields,
     }
@@ -361,9 +360,7 @@ def test_a_kernel_is_started_with_the_words_of_its_kernelspec(
 
 def test_a_kernelspec_has_all_that_front_ends_know(there: There) -> None:
     metadata = {"debugger": True, "kernel_provisioner": {"provisioner_name": "evil"}}
-    kernel = found(
-        interrupt_mode="message", help_links=[HELP], metadata=metadata, env={"A": "$HOME"}
-    )
+    kernel = found(interrupt_mode="message", metadata=metadata, env={"A": "$HOME"})
     change = discovery.added(there, kernel, "add")
     spec = change.spec
     assert (change.what, change.found, change.why) == ("added", kernel, "")
@@ -371,7 +368,6 @@ def test_a_kernelspec_has_all_that_front_ends_know(there: There) -> None:
     assert spec.name == "rik_ssh_ada_far_torch"
     assert spec.document["argv"][:3] == [os.path.abspath(sys.executable), "-m", "remote_kernels"]
     assert spec.document["interrupt_mode"] == "message"
-    assert spec.document["help_links"] == [HELP]
     assert spec.document["language"] == "python"
     assert spec.document["display_name"] == "SSH ada@far torch"
     own = spec.document["metadata"].pop("remote_kernels")
@@ -394,22 +390,6 @@ def test_what_names_a_program_of_that_machine_stays_there(there: There, name: st
 @pytest.mark.parametrize("mode", [None, "", "magic", "Message"])
 def test_an_interrupt_mode_that_jupyter_does_not_know_is_left_out(mode: str | None) -> None:
     assert found(interrupt_mode=mode, metadata={"kernel_provisioner": {}}).document == {}
-
-
-@pytest.mark.parametrize(
-    "links",
-    [
-        None,
-        "https://docs.example.org",
-        [HELP["url"]],
-        [{"text": "x"}],
-        [{"text": 1, "url": HELP["url"]}],
-        [{"text": "x", "url": "javascript:alert(1)"}],
-        [{"text": "x", "url": "file:///etc/passwd"}],
-    ],
-)
-def test_links_that_lead_to_no_page_are_left_out(links: Any) -> None:
-    assert found(help_links=links).document == {}
 
 
 def test_a_host_cannot_say_where_a_kernelspec_comes_from(there: There, kernels: Path) -> None:
@@ -445,12 +425,12 @@ def test_adding_again_brings_it_up_to_date(there: There, kernels: Path) -> None:
 
 def test_what_the_kernelspec_over_there_has_lost_is_lost_here(there: There, kernels: Path) -> None:
     # An interrupt as a message would reach a kernel that does not know it.
-    host = Host(raw(interrupt_mode="message", help_links=[HELP]))
+    host = Host(raw(interrupt_mode="message"))
     assert synced(there, host) == {"added": ["rik_ssh_ada_far_torch"]}
     host.kernels = [raw(interrupt_mode=None)]
     assert synced(there, host) == {"updated": ["rik_ssh_ada_far_torch"]}
     (document,) = written(kernels).values()
-    assert not {"interrupt_mode", "help_links"} & set(document)
+    assert "interrupt_mode" not in document
 
 
 def test_a_kernel_of_another_s_name_is_left(there: There, kernels: Path) -> None:
@@ -682,7 +662,6 @@ CHANGES: dict[str, Any] = {
     "activate": "",
     "env": {"A": "1"},
     "interrupt_mode": "message",
-    "help_links": [HELP],
     "metadata": {"a": 1},
 }
 
@@ -945,9 +924,7 @@ def assert_ours(kernels: Path) -> None:
         assert document["argv"][:3] == [os.path.abspath(sys.executable), "-m", "remote_kernels"]
         assert set(document) <= {
             *("argv", "display_name", "language", "env", "interrupt_mode", "metadata"),
-            "help_links",
         }
-        assert all(x["url"].startswith("https://") for x in document.get("help_links", ()))
         assert "kernel_provisioner" not in document["metadata"]
         assert set(document.get("env") or {}) <= {"REMOTE_KERNELS_ENV"}
 
@@ -1002,7 +979,6 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "env": st.dictionaries(TEXTS, TEXTS, max_size=3) | PAIRS,
     "metadata": st.dictionaries(TEXTS | st.just("kernel_provisioner"), JSON, max_size=3) | PAIRS,
     "interrupt_mode": st.sampled_from(["message", "signal", "x\x1b"]),
-    "help_links": st.lists(st.sampled_from([HELP, {}, {"text": "x", "url": "javascript:x"}])),
     "problem": st.just("") | TEXTS,
     "uncertain": st.booleans(),
 }

@@ -452,16 +452,12 @@ def test_without_a_word_of_the_shell_the_usual_place_is_looked_at(far: Far) -> N
     assert set(far.kernels()) == {"usual"}
 
 
-HELP = [{"text": "Its manual", "url": "https://docs.example.org"}]
-
-
 def test_all_of_a_kernelspec_is_told(far: Far) -> None:
     directory = far.own_spec(
         "Mine",
         argv=["~/kernel", "--home={resource_dir}/x", "{resource_dir}", "{connection_file}"],
         env={"A": "1", "B": 2},
         interrupt_mode="message",
-        help_links=HELP,
         metadata={"debugger": True},
     )
     program = str(far.program("kernel", ""))
@@ -473,7 +469,7 @@ def test_all_of_a_kernelspec_is_told(far: Far) -> None:
         **{"name": "Mine", "kind": "kernelspec", "path": str(directory), "program": program},
         "argv": [program, f"--home={directory}/x", str(directory), "{connection_file}"],
         **{"language": "python", "display_name": "Python 3", "version": None, "activate": ""},
-        **{"env": {"A": "1", "B": "2"}, "interrupt_mode": "message", "help_links": HELP},
+        **{"env": {"A": "1", "B": "2"}, "interrupt_mode": "message"},
         **{"metadata": {"debugger": True}, "files": str(directory)},
         **{"problem": "", "uncertain": False, "install": "", "installs_into": ""},
     }
