@@ -8,6 +8,8 @@ import time
 # Bytes; the oldest go first.
 _MOST = 1 << 20
 _KINDS = ("stream", "display_data", "execute_result", "error")
+# To what an output belongs that a kernel writes while it starts.
+_OF_NO_CELL = (None, "kernel_info_request")
 _DELIMITER = b"<IDS|MSG>"
 
 
@@ -20,7 +22,7 @@ class Missed:
         self._dropped = 0
 
     def note(self, parts: "list[bytes]") -> None:
-        """Keep a message, if it is an output.
+        """Keep a message, if it is an output of a cell.
 
         Args:
             parts: of it, as the messaging protocol of jupyter_client orders them.
@@ -33,8 +35,10 @@ class Missed:
             header = json.loads(parts[at + 2].decode())
             if header["msg_type"] not in _KINDS:
                 return
+            if json.loads(parts[at + 3].decode()).get("msg_type") in _OF_NO_CELL:
+                return
             content = json.loads(parts[at + 5].decode())
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             return
         size = len(parts[at + 5])
         self._outputs.append({"kind": header["msg_type"], "content": content, "at": time.time()})

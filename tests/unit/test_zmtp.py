@@ -101,9 +101,12 @@ def test_anything_may_come(pieces: list[bytes]) -> None:
 # --- what is kept of it ---------------------------------------------------------------------------
 
 
-def message(kind: str, **content: Any) -> list[bytes]:
-    header = json.dumps({"msg_type": kind}).encode()
-    return [b"topic", b"<IDS|MSG>", b"", header, b"{}", b"{}", json.dumps(content).encode()]
+CELL = {"msg_type": "execute_request"}
+
+
+def message(kind: str, parent: Any = CELL, **content: Any) -> list[bytes]:
+    texts = ({"msg_type": kind}, parent, {}, content)
+    return [b"topic", b"<IDS|MSG>", b"", *(json.dumps(text).encode() for text in texts)]
 
 
 def kept(missed: Missed) -> list[tuple[str, Any]]:
@@ -116,6 +119,10 @@ def test_outputs_are_kept_and_nothing_else() -> None:
         message("status", execution_state="busy"),
         message("stream", name="stdout", text="a"),
         message("error", ename="E", traceback=[]),
+        # Of a kernel that starts.
+        message("stream", parent={}, name="stderr", text="warning"),
+        message("stream", parent={"msg_type": "kernel_info_request"}, name="stderr", text="x"),
+        message("stream", parent=[], name="stderr", text="x"),
         [b"nonsense"],
         [b"<IDS|MSG>", b"", b"[]", b"", b"", b""],
         [b"<IDS|MSG>", b"", b"\xff", b"", b"", b"{}"],
