@@ -173,6 +173,10 @@ class VisitKeeper(SocketKeeper):
         if words == ["SHOWN"] and self._returns:
             # What has come since it was told is shown with the next cell.
             self._tell_outputs("TAKE")
+        elif words == ["RESTART"] and self._returns:
+            # The launcher leaves; the next one waits until the kernel has been started anew.
+            running.asked(self._kernel["keeper"], "RESTART")
+            self._tell_end()
         else:
             super().on_words(words)
 
