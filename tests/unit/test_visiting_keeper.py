@@ -14,7 +14,7 @@ import pytest
 
 from remote_kernels import running, visiting_keeper
 from remote_kernels.keeper import Order
-from remote_kernels.socket_keeper import SOCKETS
+from remote_kernels.socket_keeper import SOCKETS, connected
 from remote_kernels.visiting_keeper import VisitKeeper, VisitOrder
 
 Visited = Callable[..., tuple[list[str], str]]
@@ -89,6 +89,20 @@ def test_who_looks_whether_it_is_there_wants_nothing_of_the_kernel(
         probe.close()
         keeper._attach(session)
     assert wished == ["INT"]
+
+
+def test_a_unix_socket_whose_path_is_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As that of a container, which is reached through its process's root.
+    directory = tmp_path / ("d" * 100)
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("kernel-1")
+        listener.listen()
+        connection = connected(f"{directory}/kernel-1")
+        assert connection is not None
+        connection.close()
+    assert connected(f"{directory}/kernel-2") is None
 
 
 def kernel(file: str, **facts: Any) -> running.Facts:
