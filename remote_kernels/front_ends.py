@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -145,7 +144,7 @@ class KeepingFrontEnds(JupytersFrontEnds):
         self._restart = kept.from_thread(self._restart_there)
         self._missed_text = bytearray()
         self._missed: list[dict[str, Any]] = []
-        self._tell_shown: Callable[[], None] | None = None
+        self._tell_shown = kept.from_thread(lambda: kept.channel.tell("SHOWN"))
         self._is_shown = False
 
     def on_missed(self, text: str) -> None:
@@ -159,9 +158,6 @@ class KeepingFrontEnds(JupytersFrontEnds):
             if text:
                 return
             found, self._missed_text = json.loads(self._missed_text), bytearray()
-            if self._tell_shown is None:
-                channel = self._kept.channel
-                self._tell_shown = self._kept.from_thread(lambda: channel.tell("SHOWN"))
             self._missed = [x for x in found if isinstance(x, dict)]
 
     def heed(
@@ -192,7 +188,7 @@ class KeepingFrontEnds(JupytersFrontEnds):
 
         Until then it is kept over there, and what has come in between belongs to the next one.
         """
-        if self._tell_shown is not None and not self._is_shown:
+        if self.are_back and not self._is_shown:
             self._is_shown = True
             self._tell_shown()
         missed, self._missed = self._missed, []

@@ -3,12 +3,10 @@
 Python 3.6, the standard library alone; see :mod:`~remote_kernels.keeper`.
 """
 
-import json
-
 from remote_kernels import running
 from remote_kernels.keeper import Keeper, Order
 from remote_kernels.kernel_keeper import KernelKeeper, KernelOrder
-from remote_kernels.visiting_keeper import VisitKeeper, VisitOrder
+from remote_kernels.visiting_keeper import VisitKeeper, VisitOrder, visitor_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,9 +31,7 @@ def KeptKeeper(order: Order, guard: int, parent: int) -> Keeper:
     """The keeper for an order; see :class:`~remote_kernels.keeper.Keeper`."""
     wanted = order.held
     assert isinstance(wanted, KeptOrder)
-    about = json.loads(order.about)
-    visitor = "{} {}".format(about["launcher"], about["from"])
-    there = running.claimed(wanted.kept_as, visitor)
+    there = running.claimed(wanted.kept_as, visitor_of(order))
     if there is not None:
         visit = VisitOrder(there["keeper"], wanted.kernel["spool"], returns=True)
         order.held = visit

@@ -60,7 +60,9 @@ _VENV_DIRECTORIES = (
 )
 # Of programs that are installed for a person (pipx, uv); few of them have to do with kernels.
 _TOOL_DIRECTORIES = (
-    *("~/.local/share/pipx/venvs", "~/.local/pipx/venvs", "~/.local/share/uv/tools"),
+    "~/.local/share/pipx/venvs",
+    "~/.local/pipx/venvs",
+    "~/.local/share/uv/tools",
 )
 # What lets a Jupyter know kernelspecs beside those in the usual places, below its settings.
 _SETTINGS = ("jupyter_config.py", "jupyter_config.json", "jupyter_kernelspec_config.*")
@@ -443,7 +445,7 @@ class Survey:
                 yield self._of_language("R", [program, *words])
 
     def _of_julia(self, served: "set[str]") -> "Iterator[Spec]":
-        depot = self.env.get("JULIA_DEPOT_PATH", "").split(":")[0] or f"{_HOME}/.julia"
+        depot = self._julia_depots[0]
         files = glob.glob(f"{depot}/packages/IJulia/*/src/kernel.jl")
         newest = max(files, key=os.path.getmtime) if files else f"{depot}/packages/IJulia"
         for program in self._programs("julia"):
@@ -452,6 +454,11 @@ class Survey:
                 run = ["-e", _RUN_IJULIA] if _RUN_IJULIA_BY in _start_of(newest) else [newest]
                 words = ["-i", "--color=yes", "--project=@.", *run, "{connection_file}"]
                 yield self._of_language("julia", [program, *words])
+
+    @property
+    def _julia_depots(self) -> "list[str]":
+        """Where Julia looks for packages; the first is the person's own."""
+        return [x or f"{_HOME}/.julia" for x in self.env.get("JULIA_DEPOT_PATH", "").split(":")]
 
     def _of_language(self, language: str, argv: "list[str]") -> "Spec":
         environment = self._of(argv[0])
@@ -552,9 +559,8 @@ class Survey:
         files = [word for word in argv if "/IJulia" in word and os.path.isabs(word)]
         is_there = all(map(os.path.isfile, files))
         if _RUN_IJULIA in argv:
-            depots = (self.env.get("JULIA_DEPOT_PATH") or "").split(":")
-            depots = [depot or f"{_HOME}/.julia" for depot in depots]
-            is_there = any(os.path.isdir(f"{depot}/packages/IJulia") for depot in depots)
+            places = (f"{depot}/packages/IJulia" for depot in self._julia_depots)
+            is_there = any(map(os.path.isdir, places))
         if not is_there:
             kernel["problem"] = "its Julia has no IJulia"
             kernel["install"] = _command([program, "-e", 'using Pkg; Pkg.add("IJulia")'])

@@ -55,8 +55,7 @@ class VisitKeeper(SocketKeeper):
         order.keeps = False
         super().__init__(order, guard, parent, visit.spool)
         self._selector, self._returns = visit.selector, visit.returns
-        about = json.loads(order.about)
-        self._visitor = "{} {}".format(about["launcher"], about["from"])
+        self._visitor = visitor_of(order)
         self._kernel: running.Facts = {}
         self._gone_for = 0.0
         # Why its network may not be entered.
@@ -134,9 +133,8 @@ class VisitKeeper(SocketKeeper):
             self.loop.after(BEAT, self._stay)
 
     def _tell_whether_here(self) -> None:
-        keeper = os.path.join(self.directory, "keeper")
         word = "STAY" if self._line is not None else "AWAY"
-        answer = running.asked(self._kernel["keeper"], f"{word} {self._visitor} {keeper}")
+        answer = running.asked(self._kernel["keeper"], f"{word} {self._visitor} {self._path}")
         if answer != "no":
             return
         # While our launcher was away another one has come back to the kernel.
@@ -259,8 +257,7 @@ class VisitKeeper(SocketKeeper):
 
     def _others(self) -> "list[running.Facts]":
         """The kernels that run here; we ourselves could not answer now."""
-        keeper = os.path.join(self.directory, "keeper")
-        return next(running.kernels(keeper, running.KEPT_PATIENCE))
+        return next(running.kernels(self._path, running.KEPT_PATIENCE))
 
     def status(self) -> "dict[str, object]":
         """See :class:`Keeper`; a visit is no kernel."""
@@ -273,6 +270,16 @@ class VisitKeeper(SocketKeeper):
         if heartbeat is not None:
             heartbeat.close()
         return heartbeat is not None
+
+
+def visitor_of(order: Order) -> str:
+    """What a kernel's keeper knows a visitor by: the process number and machine of its launcher.
+
+    Args:
+        order: of the visitor's keeper.
+    """
+    about = json.loads(order.about)
+    return "{} {}".format(about["launcher"], about["from"])
 
 
 def _addresses(info: "running.Facts", root: str) -> "list[Address]":

@@ -81,9 +81,8 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
             "error (null, or an object with sentence, said, try and more) and kernels: a list of "
             "objects with id, name, host, node, ours, line (connected, away, waiting, or empty "
             "for a kernel of others), state (busy, idle, starting, restarting, ending, waiting or "
-            "empty), since and "
-            "active (seconds since 1970), memory (kB), cpu (seconds), lease_left (seconds), job, "
-            "says, pid, file, stale and more.",
+            "empty), since and active (seconds since 1970), memory (kB), cpu (seconds), lease_left "
+            "(seconds), job, says, pid, file, stale and more.",
         ),
         *_way_params(),
     ],
