@@ -112,7 +112,7 @@ def read_order(directory: Path) -> tuple[bytes, bytes]:
     assert mark is not None
     assert size is not None
     program = zlib.decompress(sys.stdin.buffer.read(int(size[1])))
-    if found := re.search(rb"'token': (b(['\"]).*?(?<!\\)\2)", program):
+    if found := re.search(rb"'token': (b(['\"])(?:\\.|(?!\2).)*\2)", program):
         (directory / "token").write_bytes(ast.literal_eval(found[1].decode()))
     return mark[0], (directory / "token").read_bytes()
 
