@@ -386,10 +386,11 @@ def _told(
     logos: Mapping[str, str] = MappingProxyType({}),
 ) -> KernelSpec:
     """A kernelspec with what its host tells for front ends, and a note of all that it tells."""
-    document = _merged(spec.document, before.get("document", {}), found.told["document"])
+    told = found.told
+    document = _merged(spec.document, before.get("document", {}), told["document"])
     mine = document.get("metadata") or {}
-    metadata = _merged(mine, before.get("metadata", {}), found.told["metadata"])
-    origin = Origin(there.way, found.path, found.needs, found.mount, by, found.told, logos)
+    metadata = _merged(mine, before.get("metadata", {}), told["metadata"])
+    origin = Origin(there.way, found.path, found.needs, found.mount, by, told, logos)
     changed = KernelSpec(spec.directory, {**document, "metadata": metadata})
     return changed.with_origin(origin)
 
@@ -540,16 +541,14 @@ def _followed(there: There, spec: KernelSpec, found: Found) -> Iterator[Change]:
 
 def _vanished(errand: Errand, specs: Sequence[KernelSpec]) -> Iterator[Change]:
     """What is to become of kernelspecs whose kernels were not found."""
-    needs = {spec.name: list(spec.origin.needs) for spec in specs if spec.origin is not None}
-    mounts = {spec.name: spec.origin.mount for spec in specs if spec.origin is not None}
-    asked = [(path, mounts[name]) for name, paths in needs.items() for path in paths]
+    origins = [(spec, spec.origin) for spec in specs if spec.origin is not None]
+    asked = [(path, origin.mount) for _, origin in origins for path in origin.needs]
     answer = errand.ask("missing", asked) if asked else None
     gone = {x for x in answer if isinstance(x, str)} if isinstance(answer, list) else set()
-    for spec in specs:
-        assert spec.origin is not None
-        if not gone & set(needs[spec.name]):
+    for spec, origin in origins:
+        if not gone.intersection(origin.needs):
             yield Change("left", spec, None, "it was not found, but its files are there")
-        elif spec.origin.by == "sync":
+        elif origin.by == "sync":
             yield Change("removed", spec, None, "it is not there any more")
         else:
             yield Change("left", spec, None, "it is not there any more, but a sync did not add it")
