@@ -79,6 +79,11 @@ def servers(bed: Bed) -> list[str]:
     return [x.args for x in bed.laptop.processes(user="mia") if "/jupyter-lab " in x.args]
 
 
+def wait_for_one_server(bed: Bed) -> None:
+    """A program that it starts looks like itself for a moment (fork)."""
+    wait_until(lambda: len(servers(bed)) == 1, 10, "one server")
+
+
 def test_a_running_kernel_is_chosen_in_a_lab_that_ctrl_c_ends(
     bed: Bed, hers: None, log: Path, go_on: Callable[[], object], tmp_path: Path
 ) -> None:
@@ -94,7 +99,7 @@ def test_a_running_kernel_is_chosen_in_a_lab_that_ctrl_c_ends(
         assert lab.value("__import__('platform').node(), here + 1") == "('far', 42)"
         cell = lab.begin(f"{WAITING}here += 1")
         wait_until(lambda: lab.output(cell) == "begun", 30, "the cell to begin")
-    wait_until(lambda: len(servers(bed)) == 1, 10, "one server")
+    wait_for_one_server(bed)
     person.presses("c")
     wait_until(lambda: "Shut down this Jupyter server" in log.read_text(), 10, "its question")
     person.types("y")
@@ -126,8 +131,7 @@ def lab(log: Path) -> Iterator[str]:
 
 def test_the_end_of_the_command_is_that_of_its_lab(bed: Bed, hers: None, log: Path) -> None:
     with lab(log):
-        # A program that it starts looks like itself for a moment (fork).
-        wait_until(lambda: len(servers(bed)) == 1, 10, "one server")
+        wait_for_one_server(bed)
     assert not servers(bed)
     with Attached() as attached, client_of(attached.file) as client:
         assert printed(client, "print(here)") == "41\n"
