@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from remote_kernels import kernelspecs
+from remote_kernels import kernelspecs, profiles
 from remote_kernels.errand import Errand
 from remote_kernels.errors import KernelSpecError, OptionsError, RemoteKernelsError
 from remote_kernels.hosts import Host
@@ -166,7 +166,7 @@ class There(NamedTuple):
         host: as the person wrote it; empty for this machine.
         options: that are common to them.
         parent: the directory of kernelspecs for them.
-        asked: the options that the person gave.
+        asked: the options that the person gave, and those of the host's profile.
     """
 
     host: str
@@ -179,13 +179,16 @@ class There(NamedTuple):
         """What the person wants.
 
         Args:
-            host: that is looked at; the login host where a scheduler is to be asked.
+            host: that is looked at, or the name of its profile; the login host where a scheduler is
+                to be asked.
             asked: fields of :class:`KernelOptions` that were given.
             parent: the directory of kernelspecs for what is added.
 
         Raises:
             OptionsError: they do not fit together.
         """
+        asked = profiles.described(host, asked) if host else dict(asked)
+        host = asked.pop("host", "")
         options = KernelOptions(**{"interface": "ssh", **asked})
         interface = interface_named(options.interface)
         if not interface.carries:

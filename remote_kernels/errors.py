@@ -121,6 +121,13 @@ class KernelSpecError(RemoteKernelsError):
     step = steps.KERNELSPECS
 
 
+class ProfileError(RemoteKernelsError):
+    """The file of host profiles cannot be used, or a profile is not there."""
+
+    exit_code = 7
+    step = steps.OPTIONS
+
+
 class DemoError(RemoteKernelsError):
     """A step of the demo did not do what it shows."""
 

@@ -64,6 +64,13 @@ def _option(default: Any, option: Option) -> Any:
     return default
 
 
+def _taken(fields: tuple[str, ...]) -> dict[str, Option]:
+    """What the fields were declared with of the class that has just been made."""
+    taken = dict(zip(fields, _declared, strict=True))
+    _declared.clear()
+    return taken
+
+
 class KernelOptions(NamedTuple):
     """What a person says about one kernel. An option that was not given is None, 1, () or False."""
 
@@ -363,8 +370,36 @@ class KernelOptions(NamedTuple):
 
 
 #: What the fields of :class:`KernelOptions` were declared with, and what they are if not given.
-DECLARED = dict(zip(KernelOptions._fields, _declared, strict=True))
+DECLARED = _taken(KernelOptions._fields)
 DEFAULTS = KernelOptions._field_defaults
+
+
+class ServerOptions(NamedTuple):
+    """What a person says about one Jupyter server, beside the options of its host."""
+
+    app: str = _option(
+        "",
+        Option(
+            ("--app",),
+            "Command that starts the server over there, as in 'jupyter lab' (when nothing is "
+            "said), 'jupyter notebook' or 'voila report.ipynb'.",
+            "COMMAND",
+        ),
+    )
+    port: int = _option(
+        0,
+        Option(
+            ("--port",),
+            "Port of this machine at which the server is reached. When it is not given: the one of "
+            "the time before if it is free, else any that is.",
+            "N",
+        ),
+    )
+
+
+#: What the fields of :class:`ServerOptions` were declared with, and what they are if not given.
+SERVER_DECLARED = _taken(ServerOptions._fields)
+SERVER_DEFAULTS = ServerOptions._field_defaults
 
 
 def given(options: KernelOptions) -> dict[str, Any]:

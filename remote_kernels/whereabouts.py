@@ -34,6 +34,8 @@ from remote_kernels.shared_login import KeptLogin, place_for_sockets, sockets_in
 from remote_kernels.shell_text import BOOTSTRAP, through
 from remote_kernels.way import Way
 
+#: The options, beside the host, that say how ssh gets there.
+WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
 #: Of ours, that look around over there.
 MODULES = ("answers", "login_shell", "login_environment", "processes", "running")
 # Seconds for a host among several to accept a connection.
@@ -452,13 +454,21 @@ def ways(*, everywhere: bool) -> Ways:
     This machine comes first.
 
     Args:
-        everywhere: to all that kernelspecs name, and not only to those that launchers here go to.
+        everywhere: to all that kernelspecs and profiles name, and not only to those that launchers
+            here go to.
+
+    Raises:
+        ProfileError: the file of profiles cannot be read.
     """
     options = [launcher.options for launcher in launchers()]
     if everywhere:
         for spec in kernelspecs.find(kernelspecs.search_directories()):
             with suppress(OptionsError):
                 options.append(spec.options)
+        # A launcher needs none, and what reads them takes time.
+        from remote_kernels.profiles import for_kernel, profiles
+
+        options += [KernelOptions(**for_kernel({"host": name})) for name in profiles()]
     found: Ways = {None: set()}
     for each in options:
         try:
@@ -489,16 +499,21 @@ def way_to(text: str, known: Iterable[Way | None], **given: Any) -> Way:
     """The way to a host: as it was given, or else that of the kernels there.
 
     Args:
-        text: the host, as in ``--host``.
+        text: the host, as in ``--host``: the name of a profile, or one that ssh reaches.
         known: the ways of all kernels; see :func:`ways`.
         given: options that say how ssh gets there.
 
     Raises:
         OptionsError: it is no host.
+        ProfileError: the file of profiles cannot be read.
         RemoteKernelsError: kernels go there by more than one way.
     """
-    asked = Ssh.way(KernelOptions(interface="ssh", host=text, **given))
-    if given:
+    from remote_kernels.profiles import described
+
+    options = described(text, given)
+    way = {name: options[name] for name in WAY_OPTIONS if name in options}
+    asked = Ssh.way(KernelOptions(interface="ssh", host=options["host"], **way))
+    if given or options["host"] != text:
         return asked
     there = [way for way in known if way is not None and way.host == asked.host]
     if asked in there or not there:

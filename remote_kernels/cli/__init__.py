@@ -30,6 +30,7 @@ _COMMANDS = {
     "check": "check:command",
     "logs": "logs:logs",
     "report": "logs:report",
+    "hosts": "hosts:hosts",
     "login": "login:login",
     "logout": "login:logout",
     "demo": "demo:demo",

@@ -18,10 +18,10 @@ from remote_kernels.kernel_log import printable
 from remote_kernels.options import KernelOptions
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.visit import Visited
-from remote_kernels.whereabouts import all_schedulers, place_of, way_to, ways
+from remote_kernels.whereabouts import WAY_OPTIONS, all_schedulers, place_of, way_to, ways
 
 _GROUP = "Which front end is started"
-_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args", "lease", "no_share", "verbose")
+_OPTIONS = (*WAY_OPTIONS, "lease", "no_share", "verbose")
 _FRONT_ENDS = ("console", "qtconsole", "lab", "run")
 
 
@@ -62,9 +62,9 @@ def attach(ctx: click.Context, /, host: str, selector: str, **values: Any) -> No
     chosen = [name for name in _FRONT_ENDS if values[name]]
     if len(chosen) > 1:
         raise click.UsageError(f"--{chosen[0]} and --{chosen[1]} do not fit together.")
-    given = changes({**dict.fromkeys(KernelOptions._fields), **values})
+    given = changes(values)
     known = ways(everywhere=True)
-    way = way_to(host, known, **{name: given[name] for name in given if name in _OPTIONS[:3]})
+    way = way_to(host, known, **{name: given[name] for name in given if name in WAY_OPTIONS})
     options = KernelOptions(
         **{
             "interface": "ssh",

@@ -16,6 +16,7 @@ from remote_kernels.interfaces import interface_named
 from remote_kernels.kernel_log import printable
 from remote_kernels.options import KernelOptions
 from remote_kernels.private_directory import PrivateDirectory
+from remote_kernels.profiles import for_kernel
 from remote_kernels.steps import START_UP
 
 _GROUP = "Other options"
@@ -82,7 +83,7 @@ def _kernels(names: tuple[str, ...]) -> list[tuple[str, KernelOptions, str]]:
 
 
 def _described(given: dict[str, Any]) -> KernelOptions:
-    options = KernelOptions(**{"interface": "ssh", **given})
+    options = KernelOptions(**{"interface": "ssh", **for_kernel(given)})
     interface_named(options.interface).check(options)
     return options
 

@@ -18,7 +18,6 @@ from remote_kernels.discovery import Change, Discovery, Found, There
 from remote_kernels.errand import Errand
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.kernel_log import printable
-from remote_kernels.options import KernelOptions
 from remote_kernels.questions import ASKING
 
 # What is found says these.
@@ -128,7 +127,7 @@ def discover(ctx: click.Context, /, hosts: tuple[str, ...], **values: Any) -> No
     if len(actions) > 1:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in actions)
         raise click.UsageError(f"{flags} do not fit together.")
-    asked = changes({**dict.fromkeys(KernelOptions._fields), **values})
+    asked = changes(values)
     if "name" in asked and len(values["add"]) != 1:
         raise click.UsageError("--name is of use with one kernel to --add only.")
     if values["dry_run"] and not (actions or values["install"]):

@@ -12,13 +12,11 @@ from remote_kernels.cli import render
 from remote_kernels.cli.params import ManageCommand, changes, kernel_params
 from remote_kernels.errors import LoginError
 from remote_kernels.hosts import Host
-from remote_kernels.options import KernelOptions
+from remote_kernels.profiles import described
 from remote_kernels.resources import seconds
 from remote_kernels.shared_login import KeptLogin, at
 from remote_kernels.standing_login import kept_logins, log_in, log_out, stands
-from remote_kernels.whereabouts import way_to, ways
-
-_WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
+from remote_kernels.whereabouts import WAY_OPTIONS, way_to, ways
 
 
 @click.command(
@@ -32,7 +30,7 @@ _WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
             help="How long kernels may begin to use the login (default: 8h): H:MM:SS, D-HH:MM:SS, "
             "90m, 4h or 2d.",
         ),
-        *(param for param in kernel_params("The way there") if param.name in _WAY_OPTIONS),
+        *(param for param in kernel_params("The way there") if param.name in WAY_OPTIONS),
         click.Option(
             ["--json"],
             is_flag=True,
@@ -61,7 +59,7 @@ def login(ctx: click.Context, /, host: str | None, time: str, json: bool, **valu
         return
     if json:
         raise click.UsageError("--json is of use without HOST only.")
-    given = changes({**dict.fromkeys(KernelOptions._fields), **values})
+    given = changes(values)
     way = way_to(host, ways(everywhere=True), **given)
     render.say(f"Logging in to {way}.")
     try:
@@ -87,7 +85,7 @@ def logout(ctx: click.Context, /, host: str | None, everything: bool) -> None:
     if (host is None) != everything:
         raise click.UsageError("Name one HOST, or say --all.")
     # As it was noted: there is more than one way to write an address.
-    name = None if host is None else str(Host.parse(host))
+    name = None if host is None else str(Host.parse(described(host, {})["host"]))
     found = [kept for kept in kept_logins() if everything or kept.host == name]
     for kept in found:
         log_out(kept)

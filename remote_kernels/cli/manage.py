@@ -26,6 +26,7 @@ from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.kernelspecs import KernelSpec
 from remote_kernels.options import DECLARED, KernelOptions
+from remote_kernels.profiles import for_kernel
 from remote_kernels.remote_script import refuse_secrets
 from remote_kernels.shell_text import bootstrap_command, receiver_command
 
@@ -412,7 +413,7 @@ def manage(ctx: click.Context, /, **values: Any) -> None:
     words = values[actions[0]] if actions else ()
     request = Request(
         words=words if isinstance(words, tuple) else (str(words),),
-        changes=changes(values),
+        changes=for_kernel(changes(values)),
         place=place_of(values),
         dry_run=values["dry_run"],
         json=values["json"],

@@ -15,7 +15,16 @@ import click
 from click.shell_completion import CompletionItem
 
 from remote_kernels.interfaces import interface_names
-from remote_kernels.options import DECLARED, DEFAULTS, KernelOptions, flag_and_value, given
+from remote_kernels.options import (
+    DECLARED,
+    DEFAULTS,
+    SERVER_DECLARED,
+    SERVER_DEFAULTS,
+    KernelOptions,
+    Option,
+    flag_and_value,
+    given,
+)
 
 _WORDS_KEY = f"{__name__}.words"
 
@@ -67,8 +76,7 @@ def _number(least: int) -> Callable[[click.Context, click.Parameter, str | None]
     return read
 
 
-def _of_field(name: str, group: str) -> ManageOption:
-    option, default = DECLARED[name], DEFAULTS[name]
+def _of_field(name: str, option: Option, default: Any, group: str) -> ManageOption:
     settings: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "default": None}
     flags = [*option.flags, name]
     if isinstance(default, bool):
@@ -90,7 +98,19 @@ def kernel_params(group: str) -> list[click.Parameter]:
     Args:
         group: the heading under which the help shows them.
     """
-    return [_of_field(name, group) for name in DECLARED]
+    return [_of_field(name, DECLARED[name], DEFAULTS[name], group) for name in DECLARED]
+
+
+def server_params(group: str) -> list[click.Parameter]:
+    """An option for each field of :class:`ServerOptions`.
+
+    Args:
+        group: the heading under which the help shows them.
+    """
+    return [
+        _of_field(name, option, SERVER_DEFAULTS[name], group)
+        for name, option in SERVER_DECLARED.items()
+    ]
 
 
 def complete_interfaces(
@@ -104,16 +124,25 @@ def changes(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of :class:`KernelOptions` that were given; an empty word is the default again.
 
     Args:
-        values: what click read, by the names of the options.
+        values: what click read, by the names of the options; there may be others among them.
     """
+    return _changes(values, DEFAULTS)
+
+
+def server_changes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for the fields of :class:`ServerOptions`."""
+    return _changes(values, SERVER_DEFAULTS)
+
+
+def _changes(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name in DECLARED:
-        value = values[name]
+    for name, default in defaults.items():
+        value = values.get(name)
         if value is None or value == ():
             continue
         if isinstance(value, tuple):
             value = tuple(word for word in value if word)
-        found[name] = DEFAULTS[name] if value == "" else value
+        found[name] = default if value == "" else value
     return found
 
 

@@ -14,9 +14,9 @@ from remote_kernels.cli import in_words, render
 from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kernel_params
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.kernel_log import printable
-from remote_kernels.options import KernelOptions
 from remote_kernels.questions import ASKED, ASKING
 from remote_kernels.whereabouts import (
+    WAY_OPTIONS,
     Found,
     Host,
     Kernel,
@@ -31,14 +31,13 @@ from remote_kernels.whereabouts import (
 )
 
 _GROUP = "Other options"
-_WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
 # Seconds between two looks.
 _WATCH_EVERY = 2.0
 
 
 def _way_params() -> list[click.Parameter]:
     """The options that say how ssh gets to a host."""
-    return [param for param in kernel_params("The way there") if param.name in _WAY_OPTIONS]
+    return [param for param in kernel_params("The way there") if param.name in WAY_OPTIONS]
 
 
 def _selecting(words: click.Argument) -> list[click.Parameter]:
@@ -133,7 +132,7 @@ def _around(
     hosts: Sequence[str], everywhere: bool, values: dict[str, Any], *, quiet: bool = False
 ) -> Iterator[_Around]:
     """Look around at hosts; at those where kernels may run if none is named."""
-    given = changes({**dict.fromkeys(KernelOptions._fields), **values})
+    given = changes(values)
     if hosts and everywhere:
         raise click.UsageError("Name hosts, or say --all.")
     if given and not hosts:

@@ -54,7 +54,7 @@ FLOORS = (
     {"allocation", "keeper_order", "kept_kernel", "way_in"},
     {"errand", "kept_channel", "plain_kernel"},
     {"kept_life"},
-    {"front_ends", "kept_job", "kernelspecs", "standing_login"},
+    {"front_ends", "kept_job", "kernelspecs", "profiles", "standing_login"},
     {"staying_job", "visit", "whereabouts"},
     {"launcher"},
     {"attach", "check", "discovery", "report"},
@@ -72,8 +72,9 @@ ONLY_IN = {
     "jupyter_core": {"attach", "demo", "kernelspecs"},
     "logging": set(),
     "pexpect": {"session"},
-    "platformdirs": {"kernel_log"},
+    "platformdirs": {"kernel_log", "profiles"},
     "rich": {"cli"},
+    "tomlkit": {"profiles"},
     "zmq": {"front_ends", "translator"},
     "subprocess": {
         "askpass",
@@ -100,7 +101,7 @@ INTERFACES_MAY_USE_OF_PYTHON = {
 
 NOT_BEFORE_THE_SESSION = (
     *("asyncio", "asyncssh", "click", "jupyter_client", "jupyter_core"),
-    *("logging", "platformdirs", "rich"),
+    *("logging", "platformdirs", "rich", "tomlkit"),
     # Python 3.10's own uuid imports it.
     *(("subprocess",) if sys.version_info >= (3, 11) else ()),
 )
