@@ -128,6 +128,13 @@ class ProfileError(RemoteKernelsError):
     step = steps.OPTIONS
 
 
+class ServerError(RemoteKernelsError):
+    """A Jupyter server over there could not be started, or has died."""
+
+    exit_code = 8
+    step = steps.SERVER
+
+
 class DemoError(RemoteKernelsError):
     """A step of the demo did not do what it shows."""
 

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 from remote_kernels.connection_file import copy_parts
 from remote_kernels.interfaces.base import lease_of, spool_of
 from remote_kernels.keeper import Order
-from remote_kernels.kernel_keeper import KernelOrder
+from remote_kernels.kernel_keeper import END_PATIENCE, KernelOrder
 from remote_kernels.kernel_log import identity
 from remote_kernels.life import Life
 from remote_kernels.remote_script import DIALECTS, kernel_command_parts, shell_text
-from remote_kernels.socket_keeper import SOCKETS
+from remote_kernels.socket_keeper import SERVER_SOCKETS, SOCKETS
 from remote_kernels.surroundings import working_directory
 
 if TYPE_CHECKING:
     from remote_kernels.command_keeper import CommandOrder
     from remote_kernels.kept_kernels import KeptOrder
+    from remote_kernels.server_keeper import ServerOrder
     from remote_kernels.visiting_keeper import VisitOrder
 
 # Kernels that listen on unix sockets when their connection file says so. Of these it is known from
@@ -36,7 +37,7 @@ _WANTS_PORTS = re.compile(r"\{ci\[")
 
 def order_for(
     life: Life,
-    held: CommandOrder | KernelOrder | KeptOrder | VisitOrder,
+    held: CommandOrder | KernelOrder | KeptOrder | ServerOrder | VisitOrder,
     token: bytes,
     *,
     on_terminal: bool = False,
@@ -70,6 +71,7 @@ def about(life: Life) -> dict[str, Any]:
     options = life.options
     return {
         "id": life.connection.kernel_id,
+        "kind": life.kind,
         "name": options.name or "",
         "interface": life.interface.name,
         "from": os.uname().nodename,
@@ -103,28 +105,75 @@ def kernel_order(life: Life, cancel: str = "") -> KernelOrder:
     Raises:
         OptionsError: the kernel command cannot be used.
     """
-    info, options = life.connection.info, life.options
-    command = kernel_command_parts(life.kernel_cmd, info)
-    environment = life.environment
-    carries = life.interface.carries
+    info, carries = life.connection.info, life.interface.carries
     return KernelOrder(
+        sockets=SOCKETS,
         file=copy_parts(info) if carries else [json.dumps(info, indent=2)],
         file_name=life.connection.copy_name,
-        texts={
-            d: [shell_text(d, life.mark, options.precmd, environment), *command] for d in DIALECTS
-        },
-        variables=environment.handed_over(),
-        shell=life.interface.shell(options),
-        workdir=options.workdir or "",
+        is_private=False,
         near_directory=working_directory() or "",
         transport=_transport(life) if carries else str(info.get("transport") or "tcp"),
         ip="" if carries else str(info.get("ip") or ""),
         ports=[] if carries else [info[name] for name in SOCKETS],
-        unset=life.interface.left_behind(),
-        job_variable=life.interface.job_variable,
-        cancel=cancel,
-        spool=spool_of(options),
+        end_patience=END_PATIENCE,
+        **_start(life, kernel_command_parts(life.kernel_cmd, info), cancel),
     )
+
+
+# Where a server's port, or its socket, goes into its command.
+_PORT = "{port}"
+# A server lets its kernels end before it does.
+_SERVER_END_PATIENCE = 10.0
+
+
+def server_order(life: Life, cancel: str = "") -> KernelOrder:
+    """The order for the Jupyter server of a life.
+
+    Its file holds its token, which so stands in no command line; see jupyter_server's
+    JUPYTER_TOKEN_FILE.
+
+    Args:
+        life: of the server.
+        cancel: sh command that cancels its job.
+    """
+    app = life.kernel_cmd
+    command: list[str | list[str]] = ["env JUPYTER_TOKEN_FILE=", ["path"], " "]
+    if _PORT in app:
+        before, *others = app.split(_PORT)
+        command += [before, *(part for other in others for part in (["port"], other))]
+    elif life.options.transport == "ipc":
+        command += [f"{app} --no-browser --sock=", ["ip"], "-", ["port"]]
+    else:
+        command += [f"{app} --no-browser --ip=127.0.0.1 --port=", ["port"]]
+    return KernelOrder(
+        sockets=SERVER_SOCKETS,
+        file=[life.connection.info["key"]],
+        file_name="token",
+        is_private=True,
+        near_directory="",
+        transport=life.options.transport or "tcp",
+        ip="",
+        ports=[],
+        end_patience=_SERVER_END_PATIENCE,
+        **_start(life, command, cancel),
+    )
+
+
+def _start(life: Life, command: list[str | list[str]], cancel: str) -> dict[str, Any]:
+    """What an order says of the start, whatever is started."""
+    options, environment = life.options, life.environment
+    return {
+        "texts": {
+            d: [shell_text(d, life.mark, options.precmd, environment), *command] for d in DIALECTS
+        },
+        "variables": environment.handed_over(),
+        "shell": life.interface.shell(options),
+        "workdir": options.workdir or "",
+        "unset": life.interface.left_behind(),
+        "job_variable": life.interface.job_variable,
+        "cancel": cancel,
+        "spool": spool_of(options),
+    }
 
 
 def _transport(life: Life) -> str:

@@ -62,6 +62,7 @@ _MODULES_OF = {
     "Kept": (*_OF_VISIT, "missed", "zmtp", "kernel_keeper", "kept_kernels"),
     "Command": (*_MODULES, "command_keeper"),
     "Visit": _OF_VISIT,
+    "Server": (*_MODULES, "spool", "socket_keeper", "processes", "server_keeper"),
 }
 
 

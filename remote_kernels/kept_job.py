@@ -37,6 +37,7 @@ from remote_kernels.keeper_text import (
 from remote_kernels.kept_channel import KeptChannel, no_place, place_of
 from remote_kernels.kept_kernel import KeptKernel
 from remote_kernels.kept_life import END_PATIENCE, KeptLife
+from remote_kernels.kernel_keeper import KernelOrder
 from remote_kernels.life import Life
 from remote_kernels.lines import Lines
 from remote_kernels.private_directory import PrivateDirectory
@@ -182,8 +183,7 @@ class KeptJob(KeptLife):
         self._terminal = NodeStream(
             self.channel, stream, heard=self.allocation.on_output, line=self._on_terminal_line
         )
-        kernel = kernel_order(life, self.allocation.cancel_command)
-        order = order_for(life, kernel, os.urandom(TOKEN_SIZE), on_terminal=True)
+        order = order_for(life, self.order(), os.urandom(TOKEN_SIZE), on_terminal=True)
         self._sent_to_node = start_of_keeper(order)
         self._step: NodeStream | None = None
         self._node_place = ("", "")
@@ -206,6 +206,10 @@ class KeptJob(KeptLife):
         self._answer: Timer | None = None
         self._kernel_has_ended = self._receiver_is_back = self._holds = False
         life.where = partial(self.allocation.where, life)
+
+    def order(self) -> KernelOrder:
+        """What the keeper on the node is to hold."""
+        return kernel_order(self.life, self.allocation.cancel_command)
 
     # --- the way in -----------------------------------------------------------------------------
 
@@ -321,7 +325,7 @@ class KeptJob(KeptLife):
             return
         if words[:1] == ["HELLO"]:
             self.allocation.on_job_id(" ".join(words[2:]))
-        self.kernel.on_message(line)
+        self.on_message(line)
         if words == ["UP"] and self._step is None:
             # It may have been started anew, and the channel go through a step already.
             self._begin_step()

@@ -1,4 +1,4 @@
-"""A kernel with a keeper, as the launcher has it: its five sockets, its words and its end."""
+"""A kernel or server with a keeper, as the launcher has it: its sockets, its words and its end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from remote_kernels import errors
@@ -113,18 +113,21 @@ class KeptKernel:
 
     # --- the sockets ----------------------------------------------------------------------------
 
-    def listen(self, connection: ConnectionFile | None = None) -> None:
-        """Open the five sockets that Jupyter connects to.
+    def listen(
+        self, connection: ConnectionFile | None = None, sockets: Sequence[str] = SOCKETS
+    ) -> None:
+        """Open the sockets that Jupyter, or a browser, connects to.
 
         Args:
             connection: where they are to be; None for those of the life.
+            sockets: their names, in the order of their urgency.
 
         Raises:
             ForwardError: somebody else has one of them.
         """
         connection = connection or self.life.connection
         info = connection.info
-        for index, name in enumerate(SOCKETS):
+        for index, name in enumerate(sockets):
             endpoint = connection.local_endpoint(name)
             try:
                 listener = _listening(str(info.get("ip") or "127.0.0.1"), endpoint, info[name])

@@ -21,6 +21,8 @@ from remote_kernels.wakeups import Wakeups
 
 if TYPE_CHECKING:
     from remote_kernels.kept_kernels import KeptOrder
+    from remote_kernels.kernel_keeper import KernelOrder
+    from remote_kernels.server_keeper import ServerOrder
     from remote_kernels.visiting_keeper import VisitOrder
 
 #: The keeper gives a kernel 1.5 s to end in order; Jupyter kills us 2.5 s after it said SIGTERM.
@@ -43,7 +45,7 @@ class KeptLife:
         self,
         life: Life,
         place: PrivateDirectory,
-        held: VisitOrder | KeptOrder | None = None,
+        held: KernelOrder | KeptOrder | ServerOrder | VisitOrder | None = None,
         hop: bytes = b"",
     ) -> None:
         """Prepare.

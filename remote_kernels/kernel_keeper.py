@@ -1,4 +1,4 @@
-"""The keeper of a kernel.
+"""The keeper of a kernel, or of a Jupyter server.
 
 It starts the kernel in the user's login shell, carries its sockets over the channel, passes signals
 on, says how the kernel ended, and removes what both have left. Python 3.6, the standard library
@@ -24,7 +24,7 @@ from remote_kernels.keeper import (
 from remote_kernels.login_shell import dialect_of, login_shell
 from remote_kernels.missed import Missed
 from remote_kernels.processes import use_of
-from remote_kernels.socket_keeper import IOPUB, SOCKETS, SocketKeeper, connected
+from remote_kernels.socket_keeper import IOPUB, SocketKeeper, connected
 from remote_kernels.zmtp import GREETING, Subscriber
 
 TYPE_CHECKING = False
@@ -49,8 +49,8 @@ _ENVIRONMENT = "rk_activate"
 
 # Of all the room that spools have, what may be used when a paused kernel goes on.
 _GOES_ON = 0.75
-# For a kernel that is to end: after SIGTERM, and after SIGKILL.
-_END_PATIENCE = 1.5
+#: Seconds for a kernel that is to end: after SIGTERM, and after SIGKILL.
+END_PATIENCE = 1.5
 _LOOK_AGAIN = 0.1
 
 
@@ -58,8 +58,10 @@ class KernelOrder:
     """How a kernel is to be started and held.
 
     Attributes:
+        sockets: names of those that are carried: SOCKETS, or those of a server.
         file: what the connection file is to hold.
         file_name: its name.
+        is_private: the file lies in the private directory, and not in the working directory.
         texts: for sh, fish and csh: what the login shell is to run.
         variables: that it has to start with.
         shell: argv of the shell that runs it with -c; empty: the login shell.
@@ -67,17 +69,20 @@ class KernelOrder:
         near_directory: entered if no workdir is given and it exists.
         transport: "ipc" or "tcp".
         ip: of the kernel's sockets; empty: chosen here.
-        ports: that the kernel takes, in the order of SOCKETS; empty: chosen here.
+        ports: that the kernel takes, in the order of its sockets; empty: chosen here.
         unset: variables that the kernel must not have.
         job_variable: holds the id of the job in which this runs; empty for none.
         cancel: sh command that cancels that job.
         spool: bytes of output that wait for a launcher that was lost.
+        end_patience: seconds after SIGTERM, before SIGKILL.
     """
 
     def __init__(
         self,
+        sockets: "Sequence[str]",
         file: "Parts",
         file_name: str,
+        is_private: bool,
         texts: "dict[str, Parts]",
         variables: "dict[str, str]",
         shell: "Sequence[str]",
@@ -90,9 +95,12 @@ class KernelOrder:
         job_variable: str,
         cancel: str,
         spool: int,
+        end_patience: float,
     ) -> None:
+        self.sockets = tuple(sockets)
         self.file = file
         self.file_name = file_name
+        self.is_private = is_private
         self.texts = texts
         self.variables = variables
         self.shell = shell
@@ -105,6 +113,7 @@ class KernelOrder:
         self.job_variable = job_variable
         self.cancel = cancel
         self.spool = spool
+        self.end_patience = end_patience
 
 
 class StartError(Exception):
@@ -122,7 +131,7 @@ class Kernel:
         output: descriptor of what it prints; -1 after all has come.
         file: path of its connection file.
         began: when it was started, in seconds since 1970.
-        addresses: where its sockets listen, in the order of SOCKETS.
+        addresses: where its sockets listen, in the order of their names.
     """
 
     def __init__(self, order: KernelOrder, directory: str) -> None:
@@ -164,7 +173,7 @@ class Kernel:
         self._choose_addresses()
         name, here = self._order.file_name, _as_text(os.getcwdb())
         # The guards, and the launcher, are told of the file in a line.
-        if os.access(".", os.W_OK) and "\n" not in here:
+        if not self._order.is_private and os.access(".", os.W_OK) and "\n" not in here:
             # The kernel command names the file in its own quotes.
             directory = here if needs_no_quotes(here) else "."
         else:
@@ -174,7 +183,7 @@ class Kernel:
             "path": path,
             "ip": self._ip,
             "transport": self._order.transport,
-            **{name: str(port) for name, port in zip(SOCKETS, self.ports)},
+            **{name: str(port) for name, port in zip(self._order.sockets, self.ports)},
         }
         self._text = self._filled(self._order.file)
         self.file = os.path.join(here if directory == "." else directory, name)
@@ -214,16 +223,17 @@ class Kernel:
         os.chdir("/")
 
     def _choose_addresses(self) -> None:
+        count = len(self._order.sockets)
         if self._order.transport == "ipc":
             self._ip = self._order.ip or os.path.join(self._directory, "kernel")
-            self.ports = self.ports or range(1, 1 + len(SOCKETS))
+            self.ports = self.ports or range(1, 1 + count)
             self.addresses = [f"{self._ip}-{port}" for port in self.ports]
             if self.group:
                 # A kernel that was killed leaves its sockets, and they would be in the way.
                 _unlink(*self.addresses)
             return
         self._ip = self._order.ip or "127.0.0.1"
-        self.ports = self.ports or _free_ports(len(SOCKETS))
+        self.ports = self.ports or _free_ports(count)
         self.addresses = [(self._ip, port) for port in self.ports]
 
     def _filled(self, parts: "Parts") -> str:
@@ -329,9 +339,10 @@ class KernelKeeper(SocketKeeper):
         """Prepare; see :class:`Keeper`."""
         kernel = order.held
         assert isinstance(kernel, KernelOrder)
-        super().__init__(order, guard, parent, kernel.spool)
+        super().__init__(order, guard, parent, kernel.spool, kernel.sockets)
         self._job_variable, self._cancel = kernel.job_variable, kernel.cancel
         self._kernel = Kernel(kernel, self.directory)
+        self._end_patience = kernel.end_patience
         self._ending = self._restarts = False
         self._state, self._active = "starting", time.time()
         self._on_terminal, self._keeps = order.on_terminal, order.keeps
@@ -351,7 +362,7 @@ class KernelKeeper(SocketKeeper):
             self._tell_failure(error)
         else:
             self.add_guard()
-            if self._keeps:
+            if self._keeps and self._is_kernel:
                 self._listen_while_alone()
 
     def _tell_failure(self, error: StartError) -> None:
@@ -385,6 +396,8 @@ class KernelKeeper(SocketKeeper):
             "group": self._kernel.group,
             "file": self._kernel.file,
             "began": self._kernel.began,
+            "addresses": self._kernel.addresses,
+            "workdir": _as_text(os.getcwdb()),
             "state": self._state_now,
             "active": self._active,
             "memory": memory,
@@ -395,6 +408,8 @@ class KernelKeeper(SocketKeeper):
     def _state_now(self) -> str:
         if self._ending or self.told_end:
             return "ending"
+        if not self._is_kernel:
+            return "running" if self.is_up else "starting"
         return "restarting" if self._restarts else self._state
 
     def _report_in(self, seconds: float) -> None:
@@ -447,7 +462,7 @@ class KernelKeeper(SocketKeeper):
             if self._restarts and self._kernel.group == group:
                 self._kernel.signal(signal.SIGKILL)
 
-        self.loop.after(_END_PATIENCE, kill)
+        self.loop.after(self._end_patience, kill)
 
     def _start_anew(self) -> None:
         self._restarts = False
@@ -561,15 +576,15 @@ class KernelKeeper(SocketKeeper):
         if not self._ending:
             self._ending = True
             self._stop_listening()
-            self.loop.after(2 * _END_PATIENCE, self.finish)
+            self.loop.after(2 * self._end_patience, self.finish)
             self._kernel.signal(signal.SIGTERM)
             self._kernel.go_on()
-            self.loop.after(_END_PATIENCE, lambda: self._kernel.signal(signal.SIGKILL))
+            self.loop.after(self._end_patience, lambda: self._kernel.signal(signal.SIGKILL))
 
     def finish(self) -> None:
         """End the kernel with all that it has left running, and then ourselves."""
         self.on_sigterm()
-        deadline = time.monotonic() + 2 * _END_PATIENCE
+        deadline = time.monotonic() + 2 * self._end_patience
 
         def look() -> None:
             self._kernel.reap()

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from remote_kernels import errors
 from remote_kernels.connection_file import ConnectionFile
@@ -59,6 +60,7 @@ class Life:
     """What kernel.json and Jupyter want, and what has come of it.
 
     Attributes:
+        kind: what it is the life of, in a word for a person.
         interface: of the kernel.
         options: those that the interface can use.
         way: to the machine on which the session begins; None for this one.
@@ -79,6 +81,8 @@ class Life:
         questions: of the login; None where there is none.
         kept_login: what ``remote-kernels login`` has kept for the way; None if nothing.
     """
+
+    kind: ClassVar[str] = "kernel"
 
     def __init__(self, options: KernelOptions, connection: ConnectionFile) -> None:
         """Prepare everything that needs no connection.
@@ -268,13 +272,13 @@ class Life:
             )
         if self._out_of_memory:
             return errors.KernelDiedError(
-                "the kernel used more memory than it may, and was killed",
+                f"the {self.kind} used more memory than it may, and was killed",
                 said=said,
                 advice="let it use less, or ask for more (for a job: --memory)",
             )
         if self.stage == "starting":
             return self._start_error(status, ended)
-        return errors.KernelDiedError(f"the kernel {ended}", said=said)
+        return errors.KernelDiedError(f"the {self.kind} {ended}", said=said)
 
     def _start_error(self, status: int, ended: str) -> RemoteKernelsError:
         if status in (126, 127) or any("Command not found" in line for line in self.said):

@@ -68,6 +68,19 @@ def words_of(pid: int) -> "list[str]":
         return []
 
 
+def lives(pid: int) -> bool:
+    """Whether a process is there, and no zombie.
+
+    Args:
+        pid: its number.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except OSError:
+        return False
+
+
 def use_of(group: int) -> "tuple[int, float] | None":
     """What a process group, or the session of that number, uses: memory in kB, and CPU in seconds.
 

@@ -31,6 +31,7 @@ from remote_kernels.options import (
     SERVER_DECLARED,
     SERVER_DEFAULTS,
     KernelOptions,
+    ServerOptions,
 )
 
 # They are of one kernel, and not of a host.
@@ -176,6 +177,34 @@ def described(host: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**own, **{name: value for name, value in given.items() if name != "host"}}
 
 
+def server_options(host: str, given: Mapping[str, Any]) -> ServerOptions:
+    """What is said of a server on a host, by its profile if it has one, and by the person.
+
+    Args:
+        host: as for :func:`described`.
+        given: fields of :class:`ServerOptions`, which outweigh the profile's.
+
+    Raises:
+        ProfileError: the file cannot be read.
+    """
+    profile = profiles().get(host)
+    return ServerOptions(**{**(profile.server if profile is not None else {}), **given})
+
+
+def at_host(host: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of what is to run on a host, or in a job that is asked for there.
+
+    Args:
+        host: as for :func:`described`.
+        given: fields of :class:`KernelOptions`, which outweigh the profile's.
+
+    Raises:
+        OptionsError: there is no such interface.
+        ProfileError: the file cannot be read.
+    """
+    return _through_host({"interface": "ssh", **described(host, given)})
+
+
 def for_kernel(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a kernel, with those of its host's profile if ``--host`` names one.
 
@@ -191,7 +220,7 @@ def for_kernel(given: Mapping[str, Any]) -> dict[str, Any]:
     host = given.get("host")
     if host is None or host not in profiles():
         return dict(given)
-    return _through_host({"interface": "ssh", **described(host, given)})
+    return at_host(host, given)
 
 
 def _through_host(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,10 +20,11 @@ from remote_kernels.processes import Process, processes, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     Facts = dict[str, Any]
+    Predicate = Callable[[], bool]
 
 #: Seconds for a keeper to answer where the kernel would be taken for gone without.
 KEPT_PATIENCE = 5.0
@@ -108,6 +109,9 @@ def _kept(path: str, patience: float = _PATIENCE) -> "Facts | None":
         **job,
         "ours": True,
         "keeper": path,
+        "kind": about.get("kind") or "kernel",
+        "addresses": known.get("addresses"),
+        "workdir": known.get("workdir"),
         "id": str(about.get("id") or "")[:8],
         "pid": status.get("group") or 0,
         "file": known.get("file") or "",
@@ -125,8 +129,8 @@ def _kept(path: str, patience: float = _PATIENCE) -> "Facts | None":
 # --- others ---------------------------------------------------------------------------------------
 
 
-def _runtime_directories() -> "list[str]":
-    """Where Jupyter's programs put connection files, by the rules of jupyter_core and IPython."""
+def runtime_directories() -> "list[str]":
+    """Where Jupyter's programs put their files, by the rules of jupyter_core and IPython."""
     data = os.environ.get("XDG_DATA_HOME") or os.path.join(_HOME, ".local/share")
     found = [
         os.environ.get("JUPYTER_RUNTIME_DIR") or "",
@@ -213,8 +217,8 @@ class _Others:
         """
         in_runtime = [
             os.path.join(directory, name)
-            for directory in _runtime_directories()
-            for name in _names(directory)
+            for directory in runtime_directories()
+            for name in names_in(directory)
             if name.endswith(".json")
         ]
         seen = set(map(_identity, ours)) | {None}
@@ -382,7 +386,7 @@ def _listening_in(table: str) -> "Iterator[tuple[str, str]]":
 def _open_files(pid: int) -> "set[str]":
     """What the open files of a process are; none if it is another's."""
     found = set()
-    for path in _names(f"/proc/{pid}/fd"):
+    for path in names_in(f"/proc/{pid}/fd"):
         try:
             found.add(os.readlink(f"/proc/{pid}/fd/{path}"))
         except OSError:
@@ -390,7 +394,12 @@ def _open_files(pid: int) -> "set[str]":
     return found
 
 
-def _names(directory: str) -> "list[str]":
+def names_in(directory: str) -> "list[str]":
+    """What is in a directory; nothing if it cannot be read.
+
+    Args:
+        directory: its path.
+    """
     try:
         return sorted(os.listdir(directory))
     except OSError:
@@ -425,7 +434,7 @@ def kernels(but: str = "", patience: float = _PATIENCE) -> "Iterator[list[Facts]
         patience: seconds for each keeper to answer.
     """
     kept = (_kept(path, patience) for path in _keepers() if path != but)
-    ours = [kernel for kernel in kept if kernel is not None]
+    ours = [kernel for kernel in kept if kernel is not None and kernel["kind"] == "kernel"]
     others = list(_Others().kernels({kernel["file"] for kernel in ours if kernel["file"]}))
     others.sort(key=lambda kernel: (not kernel["stale"], kernel["since"]), reverse=True)
     yield [*ours, *others]
@@ -449,6 +458,12 @@ def each_kernel() -> "Iterator[list[Facts]]":
         else:
             told.append(kernel)
     yield told
+
+
+def kept_servers() -> "list[Facts]":
+    """The Jupyter servers of the user that keepers on this machine hold, or whose jobs they do."""
+    kept = map(_kept, _keepers())
+    return [server for server in kept if server is not None and server["kind"] == "server"]
 
 
 def claimed(kept_as: str, visitor: str, in_job: bool = False) -> "Facts | None":
@@ -607,19 +622,6 @@ def send_signal(pid: int, began: float, word: str) -> "Iterator[bool]":
             while _is_same(pid, began) and time.monotonic() < deadline:
                 time.sleep(0.05)
     yield True
-
-
-def lives(pid: int) -> bool:
-    """Whether a process is there, and no zombie.
-
-    Args:
-        pid: its number.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] != b"Z"
-    except OSError:
-        return False
 
 
 def _is_same(pid: int, began: float) -> bool:

@@ -1,4 +1,4 @@
-"""What keepers of a kernel's five sockets have in common: they carry them over the channel.
+"""What keepers of sockets have in common: they carry them over the channel.
 
 Python 3.6, the standard library alone; see :mod:`~remote_kernels.keeper`.
 """
@@ -29,6 +29,8 @@ OUTPUT_RANK = SOCKETS_RANK + len(SOCKETS)
 
 #: The number of the socket on which it publishes.
 IOPUB = SOCKETS.index("iopub_port")
+#: What a Jupyter server has in their place.
+SERVER_SOCKETS = ("port",)
 # Bytes of a unix socket's path.
 _LONGEST_PATH = 107
 # While the kernel starts.
@@ -36,7 +38,7 @@ _LISTENS_YET = 0.01
 
 
 class SocketKeeper(Keeper):
-    """The sockets of a kernel, and what is between them and the channel.
+    """The sockets of a kernel or a server, and what is between them and the channel.
 
     The class below says where they are: :meth:`carry_to`.
 
@@ -46,7 +48,14 @@ class SocketKeeper(Keeper):
         connections: to its sockets, by the numbers of their streams.
     """
 
-    def __init__(self, order: Order, guard: int, parent: int, spool: int) -> None:
+    def __init__(
+        self,
+        order: Order,
+        guard: int,
+        parent: int,
+        spool: int,
+        sockets: "Sequence[str]" = SOCKETS,
+    ) -> None:
         """Prepare; see :class:`Keeper`.
 
         Args:
@@ -54,6 +63,7 @@ class SocketKeeper(Keeper):
             guard: descriptor of the pipe to the guard.
             parent: process number of what has started us.
             spool: bytes of output that may wait.
+            sockets: names of those that are carried, in the order of their urgency.
         """
         super().__init__(order, guard, parent)
         self.room = Room(spool)
@@ -61,7 +71,8 @@ class SocketKeeper(Keeper):
         self.connections: dict[int, Connection | _Waiting] = {}
         self._addresses: Sequence[Address] = ()
         self._make: Make = socket.socket
-        self._listening = [False] * len(SOCKETS)
+        self._listening = [False] * len(sockets)
+        self._is_kernel = sockets == SOCKETS
         self._began = 0.0
 
     def _spool(self) -> FileSpool:
@@ -70,7 +81,7 @@ class SocketKeeper(Keeper):
     def on_words(self, words: "list[str]") -> None:
         """Take what the launcher says."""
         if words[:1] == ["OPEN"]:
-            self._open(*numbers(words[1:], MOST_NUMBERS, len(SOCKETS)))
+            self._open(*numbers(words[1:], MOST_NUMBERS, len(self._listening)))
         elif words in (["INT"], ["STOP"], ["RESTART"]):
             self.on_wish(words[0])
         elif words == ["TERM"]:
@@ -82,11 +93,11 @@ class SocketKeeper(Keeper):
         """Carry what is opened to these sockets, as soon as they are there.
 
         Args:
-            addresses: of all five, in the order of SOCKETS.
+            addresses: of all of them, in the order of their names.
             make: makes a socket that reaches an IP.
         """
         self._addresses, self._make = addresses, make
-        self._listening = [False] * len(SOCKETS)
+        self._listening = [False] * len(addresses)
         self._began = time.monotonic()
         self._look_for_sockets(addresses)
 
@@ -139,7 +150,7 @@ class SocketKeeper(Keeper):
         def closed() -> None:
             self.connections.pop(stream.number, None)
 
-        seen = self.seen if waiting.index == IOPUB else None
+        seen = self.seen if self._is_kernel and waiting.index == IOPUB else None
         connection = Connection(self.loop, found.detach(), stream, closed, seen)
         self.connections[stream.number] = connection
         connection.deliver_first(waiting.data)

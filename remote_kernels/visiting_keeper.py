@@ -15,6 +15,7 @@ from remote_kernels import running
 from remote_kernels.answers import CannotAnswer
 from remote_kernels.keeper import BEAT, Order
 from remote_kernels.namespaces import has_own_network, socket_inside
+from remote_kernels.processes import lives
 from remote_kernels.socket_keeper import SOCKETS, SocketKeeper, connected
 
 TYPE_CHECKING = False
@@ -265,7 +266,7 @@ class VisitKeeper(SocketKeeper):
 
     def _lives(self) -> bool:
         if self._kernel["pid"]:
-            return running.lives(self._kernel["pid"])
+            return lives(self._kernel["pid"])
         heartbeat = connected(self._addresses[SOCKETS.index("hb_port")])
         if heartbeat is not None:
             heartbeat.close()

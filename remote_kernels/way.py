@@ -70,17 +70,31 @@ class Way(NamedTuple):
             host.name,
         ]
 
-    def login_line(self) -> str:
-        """The command that logs in beforehand, for all kernels of this way."""
+    def options(self) -> dict[str, str | tuple[str, ...]]:
+        """The fields of :class:`KernelOptions` that lead this way."""
         args = [*([] if self.users_config is None else ["-F", self.users_config]), *self.args]
-        words = ["remote-kernels", "login", str(self.host)]
+        return {
+            "host": str(self.host),
+            **({"tunnel_hosts": tuple(map(str, self.gateways))} if self.gateways else {}),
+            **({"launch_cmd": shlex.join(self.program)} if self.program != ("ssh",) else {}),
+            **({"launch_args": shlex.join(args)} if args else {}),
+        }
+
+    def words(self) -> list[str]:
+        """The words of a command line that lead this way: the host, and options for it."""
+        options = self.options()
+        words = [str(self.host)]
         if self.gateways:
             words += ["--tunnel-hosts", *map(str, self.gateways)]
-        if self.program != ("ssh",):
-            words.append(f"--launch-cmd={shlex.join(self.program)}")
-        if args:
-            words.append(f"--remote-launch-args={shlex.join(args)}")
-        return shlex.join(words)
+        if "launch_cmd" in options:
+            words.append(f"--launch-cmd={options['launch_cmd']}")
+        if "launch_args" in options:
+            words.append(f"--remote-launch-args={options['launch_args']}")
+        return words
+
+    def login_line(self) -> str:
+        """The command that logs in beforehand, for all kernels of this way."""
+        return shlex.join(["remote-kernels", "login", *self.words()])
 
     def to_node(self, name: str) -> Way:
         """The way on to a machine that only this host knows, as the same user.

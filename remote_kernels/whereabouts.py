@@ -280,7 +280,7 @@ class Host:
 
     def _missed_on_node(self, kernel: Kernel) -> Iterator[str]:
         """What the keeper of a kernel in a job tells; the one here has only the job."""
-        hop = _hop(_scheduler_of(kernel), str(kernel.facts["job"]), kernel.node)
+        hop = hop_to(_scheduler_of(kernel), str(kernel.facts["job"]), kernel.node)
         with Host(self._way, (), self._log, hop=hop) as node:
             found = node.look()
             if found.error is not None:
@@ -572,9 +572,9 @@ def place_of(
                 # Nothing leads into a job that waits, and the visit says that it does.
                 return Place(selector)
             kernel = next(kernel for kernel in found.kernels if kernel.facts is facts)
-            return Place(kernel.id, _hop(_scheduler_of(kernel), str(facts["job"]), kernel.node))
+            return Place(kernel.id, hop_to(_scheduler_of(kernel), str(facts["job"]), kernel.node))
     # In one that waits or ends, nobody would answer.
-    hops = [_hop(scheduler, job.id, job.node) for scheduler, job in jobs if job.runs]
+    hops = [hop_to(scheduler, job.id, job.node) for scheduler, job in jobs if job.runs]
     for hop in filter(None, dict.fromkeys(hops)):
         with Host(way, (), log, alone=alone, hop=hop) as node:
             kernels = [kernel.facts for kernel in node.look().kernels]
@@ -611,7 +611,7 @@ def place_of_kept(
     if not isinstance(facts, dict):
         return None
     node, job = str(facts.get("node") or ""), str(facts.get("job") or "")
-    return Place(str(facts.get("id") or ""), _hop(scheduler, job, node))
+    return Place(str(facts.get("id") or ""), hop_to(scheduler, job, node))
 
 
 def _scheduler_of(kernel: Kernel) -> type[Scheduler]:
@@ -626,8 +626,14 @@ def _scheduler_of(kernel: Kernel) -> type[Scheduler]:
     return interface
 
 
-def _hop(scheduler: type[Scheduler], job: str, node: str) -> bytes:
-    """What leads from a login host into a job; empty where nothing does."""
+def hop_to(scheduler: type[Scheduler], job: str, node: str) -> bytes:
+    """What leads from a login host into a job; empty where nothing does.
+
+    Args:
+        scheduler: that gave it.
+        job: its id.
+        node: on which it runs.
+    """
     argv = scheduler.step_command(job, node)
     if argv:
         return through(["env", *scheduler.settings(), *argv])

@@ -21,6 +21,7 @@ _COMMANDS = {
     "manage": "manage:manage",
     "discover": "discover:discover",
     "attach": "attach:attach",
+    "lab": "lab:lab",
     "ps": "ps:ps",
     "stop": "ps:stop",
     "interrupt": "ps:interrupt",

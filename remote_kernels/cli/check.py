@@ -94,13 +94,13 @@ def _check(
     findings = []
     place = PrivateDirectory()
     try:
-        with _progress(quiet=quiet) as now:
+        with progress(quiet=quiet) as now:
             if name and not quiet:
                 render.say(f"{name}:")
             for finding in check(options, program, place.path, fast=fast, now=now):
                 findings.append(finding)
                 if not quiet:
-                    _show(finding)
+                    show(finding)
     finally:
         place.remove()
     if not quiet:
@@ -109,7 +109,7 @@ def _check(
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Any]:
+def progress(*, quiet: bool) -> Iterator[Any]:
     """Says what is being waited for, where a person looks."""
     if quiet or not render.at_terminal():
         yield lambda text: None
@@ -128,7 +128,8 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
         yield now
 
 
-def _show(finding: Finding) -> None:
+def show(finding: Finding) -> None:
+    """Print what one step has found."""
     sign = "✓" if finding.ok else "✗"
     seconds = f"{finding.seconds:7.2f} s" if finding.seconds is not None else " " * 9
     line = f"{sign} {finding.step.title:<26}{seconds}  {printable(finding.found)}".rstrip()

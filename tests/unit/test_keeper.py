@@ -96,8 +96,10 @@ class Near:
             file += [f'"{name}": {quote}', [name], f"{quote}, "]
         command = [f"exec {sys.executable} {directory}/echo.py ", ["path"]]
         values: dict[str, Any] = {
+            "sockets": SOCKETS,
             "file": [*file, '"key": "secret"}'],
             "file_name": "copy.json",
+            "is_private": False,
             "texts": {"sh": [f"echo {MARK} SHELL\n", *command]},
             "variables": {},
             "shell": ["/bin/sh"],
@@ -110,6 +112,7 @@ class Near:
             "job_variable": "JOB",
             "cancel": "",
             "spool": 1 << 20,
+            "end_patience": 1.5,
         }
         self.kernel = KernelOrder(**{**values, **changes})
         self.order = order(self.kernel, on_terminal)

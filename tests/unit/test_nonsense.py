@@ -31,6 +31,7 @@ from remote_kernels.kernel_log import printable
 from remote_kernels.life import LONGEST_SHOWN, Life
 from remote_kernels.lines import LONGEST_LINE, Lines
 from remote_kernels.options import KernelOptions
+from remote_kernels.socket_keeper import SOCKETS
 
 TOKEN = b"0123456789abcdef"
 MANY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
@@ -236,6 +237,7 @@ def keeper_of(kind: type[Keeper], calls: list[Any]) -> Any:
     keeper: Any = kind.__new__(kind)
     keeper.channel = Channel(TOKEN)
     keeper._stays_for, keeper._lease_seconds = 0, 1.0
+    keeper._listening = [False] * len(SOCKETS)
     keeper._kernel = SimpleNamespace(signal=calls.append, go_on=bool)
     keeper._has_kernel = False
     for name in ("finish", "on_sigterm", "_open"):
@@ -258,7 +260,7 @@ def test_words_of_a_launcher(kind: type[Keeper], lines: list[str]) -> None:
         if isinstance(call, tuple) and call[0] == "_open":
             number, index = call[1]
             assert 0 <= number < 1 << 32
-            assert index in range(5)
+            assert index in range(len(SOCKETS))
 
 
 @pytest.mark.parametrize("words", [["1"], ["1", "2", "3"], ["1", "5"], ["x", "1"], ["1", "-1"]])
@@ -272,6 +274,7 @@ def test_a_quota_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     order = SimpleNamespace(
+        **{"sockets": SOCKETS, "is_private": False},
         **{"file": [], "file_name": "copy.json", "workdir": str(tmp_path), "near_directory": ""},
         **{"transport": "ipc", "ip": "", "ports": [1, 2, 3, 4, 5]},
     )

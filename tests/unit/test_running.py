@@ -20,7 +20,7 @@ import pytest
 from bed.waiting import wait_until
 from remote_kernels import running
 from remote_kernels.answers import CannotAnswer
-from remote_kernels.processes import words_of
+from remote_kernels.processes import lives, words_of
 from unit.processes import parent_of
 
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
@@ -31,7 +31,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The one runtime directory, and no keepers but those of the test."""
     directory = tmp_path / "runtime"
     directory.mkdir()
-    monkeypatch.setattr(running, "_runtime_directories", lambda: [str(directory)])
+    monkeypatch.setattr(running, "runtime_directories", lambda: [str(directory)])
     (tmp_path / "places").mkdir()
     monkeypatch.setattr(running, "_PLACES", (str(tmp_path / "places"),))
     return directory
@@ -297,7 +297,7 @@ def test_a_process_is_stopped(process: subprocess.Popen[bytes], runtime: Path) -
     with pytest.raises(CannotAnswer, match="not there"):
         next(running.send_signal(process.pid, kernel["began"] - 60, "STOP"))
     assert process.poll() is None
-    assert running.lives(process.pid)
+    assert lives(process.pid)
     list(running.send_signal(process.pid, kernel["began"], "INT"))
     wait_until(lambda: process.poll() is not None, 10, "its end")
-    assert not running.lives(process.pid)
+    assert not lives(process.pid)

@@ -1,0 +1,490 @@
+"""``remote-kernels lab``: a whole Jupyter server over there, at a port of this machine.
+
+A server that runs there already is visited (:mod:`~remote_kernels.server_keeper`). One that is
+started is held by a keeper of its own, which is that of a kernel with one socket, and it stays when
+we leave it, on a host as in a job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from jupyter_core.paths import jupyter_runtime_dir
+
+from remote_kernels import errors
+from remote_kernels.connection_file import ConnectionFile
+from remote_kernels.errand import Errand
+from remote_kernels.errors import RemoteKernelsError, ServerError
+from remote_kernels.interfaces import interface_named
+from remote_kernels.interfaces.base import spool_of
+from remote_kernels.interfaces.scheduler import Scheduler
+from remote_kernels.keeper_order import server_order
+from remote_kernels.kept_job import KeptJob
+from remote_kernels.kept_life import KeptLife
+from remote_kernels.kernel_keeper import KernelOrder
+from remote_kernels.launcher import open_log
+from remote_kernels.life import Life, parted
+from remote_kernels.options import KernelOptions
+from remote_kernels.private_directory import PrivateDirectory
+from remote_kernels.server_keeper import ServerOrder
+from remote_kernels.socket_keeper import SERVER_SOCKETS
+from remote_kernels.wakeups import Wakeups
+from remote_kernels.way import Way
+from remote_kernels.way_in import log_in
+from remote_kernels.whereabouts import hop_to
+
+#: The command that starts a server when no other is given.
+APP = "jupyter lab"
+#: Of ours, that look for servers over there.
+MODULES = ("answers", "login_shell", "login_environment", "processes", "running", "servers")
+
+# A server's port of this machine is the same each time, if it is free: tabs of the browser find it
+# again. The ports are below those that systems give out for outgoing connections.
+_FIRST_PORT, _PORTS = 18000, 10000
+# Seconds for a server that listens to write its file.
+_FILE_PATIENCE, _LOOK_AGAIN = 5.0, 0.2
+
+
+class Server(NamedTuple):
+    """A Jupyter server that runs over there.
+
+    Attributes:
+        facts: as its host tells them; see :mod:`~remote_kernels.servers`.
+    """
+
+    facts: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """What a person calls it by."""
+        return str(self.facts["id"])
+
+    @property
+    def name(self) -> str:
+        """The command that has started it, or its program."""
+        return str(self.facts["name"])
+
+    @property
+    def node(self) -> str:
+        """The machine on which it runs, by its own name."""
+        return str(self.facts["node"])
+
+    @property
+    def since(self) -> float:
+        """When it was started, in seconds since 1970."""
+        return float(self.facts["since"])
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a keeper of ours holds it."""
+        return bool(self.facts["ours"])
+
+    @property
+    def has_password(self) -> bool:
+        """Whether it asks for a password in place of a token."""
+        return bool(self.facts["password"] and not self.facts["token"])
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it has the directory that is wanted."""
+        return bool(self.facts["here"])
+
+    @property
+    def directory(self) -> str:
+        """Its root directory over there; empty if that is not known."""
+        return str(self.facts["directory"])
+
+    @property
+    def job(self) -> str:
+        """The job in which it runs, by its id; empty for none."""
+        return str(self.facts["job"])
+
+    @property
+    def says_where(self) -> bool:
+        """Whether it has said by itself where it listens, and what lets somebody in."""
+        return bool(self.facts["version"])
+
+    @property
+    def waits(self) -> str:
+        """What its job says that waits; empty if it does not."""
+        return str(self.facts["says"])
+
+    def url(self, port: int) -> str:
+        """Where a browser here reaches it, with the token.
+
+        Args:
+            port: of this machine.
+        """
+        scheme = "https" if self.facts["secure"] else "http"
+        token = self.facts["token"]
+        query = f"?token={token}" if token else ""
+        # Not localhost, on which somebody else may listen with IPv6.
+        return f"{scheme}://127.0.0.1:{port}{self.facts['base_url']}{query}"
+
+    def data(self) -> dict[str, Any]:
+        """The same for programs, without what lets somebody in."""
+        shown = ("id", "name", "directory", "ours", "pid", "since", "state", "version")
+        more = ("node", "job", "says", "password", "base_url")
+        return {name: self.facts.get(name) for name in (*shown, *more)}
+
+
+# What has to be there, and of which kind.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "name", "base_url", "token", "directory", "node", "job", "says"), str),
+    **dict.fromkeys(("keeper", "interface", "version", "state"), str),
+    **dict.fromkeys(("here", "ours", "secure", "password"), bool),
+    "pid": int,
+    "since": (int, float),
+}
+
+
+def servers(errand: Errand, directory: str) -> list[Server]:
+    """The servers that run on a host, ours first.
+
+    Args:
+        errand: to it, with MODULES.
+        directory: over there, of which is told which of them have it; empty for the home.
+
+    Raises:
+        RemoteKernelsError: it does not answer, or not what was asked.
+    """
+    answer = errand.ask("servers", directory)
+    if not isinstance(answer, list) or not all(map(_is_server, answer)):
+        raise RemoteKernelsError("the far side lists its servers in no way that we know")
+    return [Server(facts) for facts in answer]
+
+
+def _is_server(facts: Any) -> bool:
+    if not isinstance(facts, dict):
+        return False
+    address = facts.get("address")
+    known = all(isinstance(facts.get(name), kind) for name, kind in _KINDS.items())
+    if isinstance(address, list):
+        return known and len(address) == 2 and isinstance(address[1], int)
+    return known and (address is None or isinstance(address, str))
+
+
+def stop(errand: Errand, server: Server) -> None:
+    """End a server with its kernels, and its job.
+
+    Args:
+        errand: to its host, with MODULES.
+        server: that runs there.
+
+    Raises:
+        RemoteKernelsError: it does not end.
+    """
+    errand.ask("stop", server.facts["keeper"], server.facts["pid"])
+
+
+# --- at a port of this machine --------------------------------------------------------------------
+
+
+class Wanted(NamedTuple):
+    """What a person wants.
+
+    Attributes:
+        options: of the host, and of the job if there is to be one.
+        app: command that starts a server.
+        port: of this machine; 0 for any.
+    """
+
+    options: KernelOptions
+    app: str
+    port: int
+
+    @property
+    def way(self) -> Way:
+        """To the host."""
+        way = interface_named(self.options.interface).way(self.options)
+        assert way is not None
+        return way
+
+    def errand(self, log: Callable[[str], None], hop: bytes = b"") -> Errand:
+        """A session to it, for questions of servers.
+
+        Args:
+            log: takes when somebody is asked for what the login needs.
+            hop: leads on from it to a node.
+        """
+        return Errand(self.way, MODULES, log, alone=self.options.no_share, hop=hop)
+
+    def near_port(self) -> int:
+        """A port of this machine on which nobody listens.
+
+        Raises:
+            ForwardError: the one that is wanted is taken.
+        """
+        known = (str(self.way), self.options.workdir, *map(str, self.way.gateways))
+        number = int.from_bytes(hashlib.sha256(repr(known).encode()).digest()[:4], "big")
+        usual = _FIRST_PORT + number % _PORTS
+        for port in [self.port] if self.port else [usual, 0]:
+            try:
+                with socket.create_server(("127.0.0.1", port)) as probe:
+                    return int(probe.getsockname()[1])
+            except OSError as error:
+                why = error.strerror
+        raise errors.ForwardError(
+            f"port {self.port} of this machine cannot be used: {why}",
+            advice="take another with --port, or leave it out for one that is free",
+        )
+
+
+class ServerLife(Life):
+    """What is wanted of a server, and what has come of it."""
+
+    kind: ClassVar[str] = "server"
+
+    def end_error(self, private: Path) -> RemoteKernelsError:
+        """Why it ended; see :class:`Life`."""
+        error = super().end_error(private)
+        if isinstance(error, (errors.CommandNotFoundError, errors.KernelStartError)):
+            return ServerError(
+                f"the server could not be started: {self.kernel_cmd}",
+                said=error.said,
+                advice="where an environment has it, name it: --activate DIR, or "
+                "--remote-precmd 'conda activate NAME'\n"
+                "else install it over there: python3 -m pip install jupyterlab",
+            )
+        if isinstance(error, errors.KernelStoppedError):
+            error.sentence = "the server was stopped with 'remote-kernels lab --stop'"
+        if isinstance(error, errors.KernelDiedError):
+            return ServerError(error.sentence, said=error.said, advice=error.advice)
+        return error
+
+
+class _Carried(KeptLife):
+    """A server whose socket is carried to a port of this machine."""
+
+    #: Is called when a browser can connect.
+    on_up: Callable[[], None]
+    _is_up = False
+
+    def open_ports(self, stack: ExitStack) -> None:
+        """See :class:`KeptLife`."""
+        self.kernel.listen(sockets=SERVER_SOCKETS)
+
+    def on_message(self, line: str) -> None:
+        """See :class:`KeptLife`."""
+        super().on_message(line)
+        if line == "UP" and not self._is_up:
+            self._is_up = True
+            self.on_up()
+
+    def interrupt(self) -> None:
+        """Ctrl-C: leave it."""
+        self.life.terminated_by = 2
+        self.terminate()
+
+
+class VisitedServer(_Carried):
+    """One that ran already; it stays as it is."""
+
+
+class StartedServer(_Carried):
+    """One that we have started on the host itself."""
+
+    def terminate(self) -> None:
+        """Leave; the server stays, if it has begun. See :class:`KeptLife`."""
+        if self.life.stage == "up":
+            self.life.was_left = True
+            self.channel.part()
+        else:
+            super().terminate()
+
+
+class ServerInJob(_Carried, KeptJob):
+    """One that we have started in a job."""
+
+    def order(self) -> KernelOrder:
+        """See :class:`KeptJob`."""
+        return server_order(self.life, self.allocation.cancel_command)
+
+    def on_login_host(self, line: str) -> None:
+        """See :class:`KeptJob`; a keeper that took us for dead has left the server alone."""
+        if line == "PARTED":
+            self._leave()
+            self.channel.fail(parted())
+        else:
+            super().on_login_host(line)
+
+    def terminate(self) -> None:
+        """Leave; the server stays, if it has begun. See :class:`KeptLife`."""
+        if self.life.stage == "up":
+            self._leave()
+        else:
+            super().terminate()
+
+    def _leave(self) -> None:
+        self.life.was_left = True
+        self.channel.part()
+
+    def hold(self) -> None:
+        """See :class:`KeptJob`; no launcher comes for the job of a server that has ended."""
+
+
+def runtime_directory() -> Path:
+    """Where Jupyter's programs have files of the moment; it is made if it is not there."""
+    directory = Path(jupyter_runtime_dir())
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+class Carriage:
+    """The way from a port of this machine to a server, from its start until it is left."""
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        server: Server | None,
+        told: Callable[[Server, int], None],
+        log: Callable[[str], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            wanted: by the person.
+            server: that runs there; None for a new one.
+            told: is called when a browser can connect, with the server and the port.
+            log: takes when somebody is asked for what a login needs.
+
+        Raises:
+            RemoteKernelsError: the options cannot be used, or the port is taken.
+        """
+        self._wanted, self._server, self._told, self._log = wanted, server, told, log
+        self.port = wanted.near_port()
+        options = wanted.options._replace(
+            kernel_cmd=wanted.app,
+            name=wanted.app,
+            keep=server is None,
+            lease=wanted.options.lease or "forever",
+        )
+        number = str(uuid.uuid4())
+        info = {
+            "transport": "tcp",
+            "ip": "127.0.0.1",
+            "port": self.port,
+            "key": os.urandom(24).hex(),
+        }
+        # There is no such file: a path is what tells one life from another.
+        path = runtime_directory() / f"rk-server-{number}"
+        self.life = ServerLife(options, ConnectionFile(path, info, number))
+
+    @property
+    def was_left(self) -> bool:
+        """Whether the person has ended it, and not the server."""
+        return bool(self.life.terminated_by)
+
+    def carry(self) -> None:
+        """Carry its socket, until the person or the server ends that.
+
+        Raises:
+            RemoteKernelsError: it failed.
+        """
+        with ExitStack() as stack:
+            wakeups = stack.enter_context(Wakeups())
+            place = PrivateDirectory()
+            stack.callback(place.remove)
+            open_log(self.life, stack)
+            carried = self._carried(place)
+            carried.on_up = lambda: self._on_up(carried)
+            carried.begin(log_in(self.life, place.path), stack)
+            carried.carry_until_the_end(wakeups)
+            if self.life.terminated_by or self.life.ended_well:
+                return
+            raise self.life.end_error(place.path)
+
+    def _carried(self, place: PrivateDirectory) -> _Carried:
+        life, server = self.life, self._server
+        if server is None and life.interface.terminal:
+            return ServerInJob(life, place, None)
+        if server is None:
+            return StartedServer(life, place, server_order(life))
+        order = ServerOrder(server.facts["address"], server.facts["pid"], spool_of(life.options))
+        return VisitedServer(life, place, order, _hop(server))
+
+    def _on_up(self, carried: _Carried) -> None:
+        if self._server is not None:
+            self._told(self._server, self.port)
+            return
+        found: list[Server | RemoteKernelsError] = []
+
+        def take() -> None:
+            if isinstance(found[0], RemoteKernelsError):
+                carried.channel.fail(found[0])
+            else:
+                self._told(found[0], self.port)
+
+        ready = carried.from_thread(take)
+
+        def look() -> None:
+            try:
+                found.append(self._new_server(carried))
+            except RemoteKernelsError as error:
+                found.append(error)
+            ready()
+
+        threading.Thread(target=look, daemon=True).start()
+
+    def _new_server(self, carried: _Carried) -> Server:
+        """The server that was started, as it tells of itself.
+
+        Raises:
+            RemoteKernelsError: its host cannot be asked.
+        """
+        life, hop = self.life, b""
+        if isinstance(carried, ServerInJob):
+            assert issubclass(life.interface, Scheduler)
+            job = carried.allocation.job
+            hop = hop_to(life.interface, job.id if job is not None else "", life.node)
+        deadline = time.monotonic() + _FILE_PATIENCE
+        with self._wanted.errand(self._log, hop) as errand:
+            while True:
+                found = servers(errand, life.options.workdir or "")
+                (server,) = [x for x in found if x.id == life.connection.kernel_id[:8]]
+                # Not all that serve a page say where they are.
+                if server.says_where or time.monotonic() >= deadline:
+                    return server
+                time.sleep(_LOOK_AGAIN)
+
+
+def in_job(wanted: Wanted, server: Server, log: Callable[[str], None]) -> Server:
+    """A server in a job as its node tells of it; the login host does not know its token.
+
+    Args:
+        wanted: by the person.
+        server: as the login host tells of it.
+        log: takes when somebody is asked for what the login needs.
+
+    Raises:
+        RemoteKernelsError: it is not there, or not yet.
+    """
+    if server.waits:
+        raise ServerError(f"the server waits for its job: {server.waits}")
+    with wanted.errand(log, _hop(server)) as errand:
+        for there in servers(errand, ""):
+            if there.id == server.id:
+                known = {
+                    name: server.facts[name] for name in ("job", "node", "interface", "keeper")
+                }
+                return Server({**there.facts, **known})
+    raise ServerError(f"the server {server.id} is not in its job {server.job} any more")
+
+
+def _hop(server: Server) -> bytes:
+    """What leads from the login host to a server in a job; empty where it is on the host itself."""
+    if not server.job:
+        return b""
+    scheduler = interface_named(str(server.facts["interface"]))
+    if not issubclass(scheduler, Scheduler):
+        raise RemoteKernelsError("the far side tells of a job in no way that we know")
+    return hop_to(scheduler, server.job, str(server.facts["node"]))
