@@ -77,6 +77,7 @@ def about(life: Life) -> dict[str, Any]:
         "from": os.uname().nodename,
         "launcher": os.getpid(),
         "directory": working_directory() or "",
+        **({"instead_of": life.instead_of} if life.instead_of else {}),
         **({"kept_as": kept_as(life)} if options.keep else {}),
     }
 

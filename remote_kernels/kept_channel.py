@@ -488,6 +488,9 @@ class KeptChannel:
             return
         lease = lease_of(self.life.options)
         self.life.warn(f"remote-kernels: the line to {self.life.way} {how}; trying to get back")
+        if self.life.spares:
+            spares = " or ".join(self.life.spares)
+            self.life.warn(f"remote-kernels: a restart of the kernel would go to {spares}")
         self._sent = attachment(*self._keeper_place, self.life.mark)
         self._way_back = WayBack(self.loop, self._attempt)
         self._line_was_heard_at = self.line.heard_at if self.line is not None else 0.0

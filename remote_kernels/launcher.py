@@ -22,6 +22,7 @@ from remote_kernels.wakeups import Wakeups
 if TYPE_CHECKING:
     from remote_kernels.holding import Held
     from remote_kernels.kept_life import KeptLife
+    from remote_kernels.options import KernelOptions
     from remote_kernels.whereabouts import Place
 
 
@@ -40,7 +41,7 @@ def launch(argv: Sequence[str]) -> int:
         options, path = from_argv(argv)
         # What we start is not to have it.
         options = options._replace(env=from_json(os.environ.pop(VARIABLE, "{}")))
-        life = Life(options, ConnectionFile.read(path))
+        life = _life(options, ConnectionFile.read(path))
         if (standing := _standing_refusal(life)) is not None:
             code, text = standing
             print(text, file=sys.stderr)
@@ -52,6 +53,22 @@ def launch(argv: Sequence[str]) -> int:
         if life is not None and error.refused:
             LastRefusal(life.connection.path).note(error.exit_code, block)
         return error.exit_code
+
+
+def _life(options: KernelOptions, connection: ConnectionFile) -> Life:
+    """The life of a kernel, on the first of its machines that answers."""
+    if not options.fallback or LastRefusal(connection.path).standing() is not None:
+        return Life(options._replace(fallback=(), probe_timeout=None), connection)
+    from remote_kernels.spare import choice
+
+    chosen = choice(options)
+    life = Life(chosen.options, connection)
+    life.instead_of, life.spares = chosen.instead_of, chosen.others
+    if chosen.instead_of:
+        life.warn(f"remote-kernels: starting on {life.way}, since {chosen.instead_of}")
+    else:
+        life.log(f"starting on {life.way}, which answers first; spare: {', '.join(life.spares)}")
+    return life
 
 
 def _standing_refusal(life: Life) -> tuple[int, str] | None:

@@ -80,6 +80,8 @@ class Life:
         trace: of the way, where somebody checks it; None elsewhere.
         questions: of the login; None where there is none.
         kept_login: what ``remote-kernels login`` has kept for the way; None if nothing.
+        instead_of: the better machines, with why they were not taken; empty if there are none.
+        spares: the other machines on which it could run.
     """
 
     kind: ClassVar[str] = "kernel"
@@ -115,6 +117,8 @@ class Life:
         self.log_path: Path | None = None
         self.questions: Questions | None = None
         self.kept_login: KeptLogin | None = None
+        self.instead_of = ""
+        self.spares: tuple[str, ...] = ()
         self.where: Callable[[], str | None] = lambda: str(self.way) if self.way else None
         self._out_of_memory = False
         self._failed = ""

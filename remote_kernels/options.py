@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from remote_kernels.errors import OptionsError
@@ -347,6 +348,29 @@ class KernelOptions(NamedTuple):
             new=True,
         ),
     )
+    fallback: tuple[str, ...] = _option(
+        (),
+        Option(
+            ("--fallback",),
+            "Spare machines for a host that does not answer, the first that does is taken: each a "
+            "host, or the name of one with options of its own (see 'remote-kernels hosts'). What "
+            "else is said on the command line holds for them, too, but for the way to --host.",
+            "HOST…",
+            launcher_flag="--fallback",
+            new=True,
+        ),
+    )
+    probe_timeout: str | None = _option(
+        None,
+        Option(
+            ("--probe-timeout",),
+            "How long the machines of --fallback have to answer, written as for --time. When it is "
+            "not given: 5 seconds. A spare that answers waits for the host for a second at most.",
+            "TIME",
+            launcher_flag="--probe-timeout",
+            new=True,
+        ),
+    )
     verbose: bool = _option(
         False,
         Option(
@@ -372,6 +396,19 @@ class KernelOptions(NamedTuple):
 #: What the fields of :class:`KernelOptions` were declared with, and what they are if not given.
 DECLARED = _taken(KernelOptions._fields)
 DEFAULTS = KernelOptions._field_defaults
+
+
+#: The fields that are of a host; the others are of one kernel, wherever it runs.
+OF_A_HOST = tuple(
+    name
+    for name in DECLARED
+    if name
+    not in ("name", "language", "existing", "fallback", "probe_timeout", "verbose", "kernel_cmd")
+)
+
+
+#: The fields that say, beside the host, how ssh gets there.
+WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
 
 
 class ServerOptions(NamedTuple):
@@ -465,6 +502,57 @@ class _Parser(argparse.ArgumentParser):
         raise OptionsError(f"the launcher cannot read kernel.json's options: {message}")
 
 
+def host_and_options(text: str) -> dict[str, Any]:
+    """The fields of a host that is written with options behind it, as in ``me@pc --workdir ~/p``.
+
+    Args:
+        text: words as a shell reads them; the options are those of OF_A_HOST, without variables.
+
+    Raises:
+        OptionsError: it cannot be read.
+    """
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False, exit_on_error=False)
+    parser.add_argument("host")
+    for name in OF_A_HOST:
+        if name not in ("host", "env"):
+            _add_argument(parser, name, DECLARED[name].flags, argparse.SUPPRESS)
+    try:
+        found, unknown = parser.parse_known_args(shlex.split(text))
+    except (argparse.ArgumentError, ValueError, SystemExit) as error:
+        raise OptionsError(f"--fallback {text!r} cannot be read: {error}") from None
+    if unknown:
+        raise OptionsError(f"--fallback {text!r} cannot be read: {' '.join(unknown)}?")
+    given = vars(found)
+    return {n: tuple(value) if isinstance(value, list) else value for n, value in given.items()}
+
+
+def with_options(fields: Mapping[str, Any]) -> str:
+    """The text that :func:`host_and_options` reads.
+
+    Args:
+        fields: of a host.
+    """
+    words = [str(fields["host"])]
+    for name in OF_A_HOST:
+        if name in fields and name != "host" and fields[name] != DEFAULTS[name]:
+            words += flag_and_value(DECLARED[name].flags[0], fields[name])
+    return shlex.join(words)
+
+
+def _add_argument(
+    parser: argparse.ArgumentParser, name: str, flags: Sequence[str], default: Any
+) -> None:
+    """Let a parser know of a field."""
+    settings: dict[str, Any] = {}
+    if isinstance(DEFAULTS[name], bool):
+        settings["action"] = "store_true"
+    elif isinstance(DEFAULTS[name], int):
+        settings["type"] = int
+    elif isinstance(DEFAULTS[name], tuple):
+        settings["nargs"] = "+"
+    parser.add_argument(*flags, dest=name, default=default, **settings)
+
+
 def from_argv(argv: Sequence[str]) -> tuple[KernelOptions, str]:
     """Read what :func:`to_argv`, or remote_ikernel before us, wrote into kernel.json.
 
@@ -479,17 +567,8 @@ def from_argv(argv: Sequence[str]) -> tuple[KernelOptions, str]:
     """
     parser = _Parser(prog="remote-kernels", allow_abbrev=False, add_help=False)
     for name, option in DECLARED.items():
-        if option.launcher_flag is None:
-            continue
-        default = DEFAULTS[name]
-        settings: dict[str, Any] = {}
-        if isinstance(default, bool):
-            settings["action"] = "store_true"
-        elif isinstance(default, int):
-            settings["type"] = int
-        elif isinstance(default, tuple):
-            settings["nargs"] = "+"
-        parser.add_argument(option.launcher_flag, dest=name, default=default, **settings)
+        if option.launcher_flag is not None:
+            _add_argument(parser, name, [option.launcher_flag], DEFAULTS[name])
     parser.add_argument("connection_file")
     known, unknown = parser.parse_known_args(list(argv))
     found = vars(known)

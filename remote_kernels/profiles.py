@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,23 +22,20 @@ from tomlkit.items import Table
 
 from remote_kernels.errors import OptionsError, ProfileError
 from remote_kernels.hosts import Host
-from remote_kernels.interfaces import interface_named
+from remote_kernels.interfaces import interface_named, on_host
 from remote_kernels.interfaces.base import words
-from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.options import (
     DECLARED,
     DEFAULTS,
+    OF_A_HOST,
     SERVER_DECLARED,
     SERVER_DEFAULTS,
+    WAY_OPTIONS,
     KernelOptions,
     ServerOptions,
+    host_and_options,
+    with_options,
 )
-
-# They are of one kernel, and not of a host.
-_OF_A_KERNEL = ("name", "language", "existing", "kernel_cmd", "verbose")
-
-#: The fields of :class:`KernelOptions` that a profile may have.
-FIELDS = tuple(name for name in DECLARED if name not in _OF_A_KERNEL)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -48,7 +45,7 @@ def _key(flag: str) -> str:
 
 
 # Fields by the keys under which the file has them, and the other way round.
-_FIELDS = {_key(DECLARED[name].flags[0]): name for name in FIELDS}
+_FIELDS = {_key(DECLARED[name].flags[0]): name for name in OF_A_HOST}
 _KEYS = {name: key for key, name in _FIELDS.items()}
 
 
@@ -80,12 +77,12 @@ class Profile(NamedTuple):
         Host.parse(self.options["host"])
         if not 0 <= self.server.get("port", 0) < 65536:
             raise OptionsError(f"the host {self.name} has no usable --port")
-        options = _through_host({"interface": "ssh", **self.options})
+        options = on_host({"interface": "ssh", **self.options})
         interface_named(options["interface"]).check(KernelOptions(**options))
 
     def values(self) -> dict[str, Any]:
         """What the file has of it, by its keys."""
-        found = {_KEYS[name]: self.options[name] for name in FIELDS if name in self.options}
+        found = {_KEYS[name]: self.options[name] for name in OF_A_HOST if name in self.options}
         return {**found, **self.server}
 
 
@@ -202,7 +199,38 @@ def at_host(host: str, given: Mapping[str, Any]) -> dict[str, Any]:
         OptionsError: there is no such interface.
         ProfileError: the file cannot be read.
     """
-    return _through_host({"interface": "ssh", **described(host, given)})
+    return on_host({"interface": "ssh", **described(host, given)})
+
+
+def spares(words: Sequence[str], given: Mapping[str, Any]) -> tuple[str, ...]:
+    """The spare machines of a kernel with all their options, as kernel.json has them.
+
+    Args:
+        words: of ``--fallback``: each a profile's name, a host, or several with commas between
+            them, or a host with options behind it.
+        given: fields of :class:`KernelOptions`, which hold for them as well, but for the way there.
+
+    Raises:
+        OptionsError: one cannot be used.
+        ProfileError: the file cannot be read.
+    """
+    common = {x: given[x] for x in given if x in OF_A_HOST and x not in ("host", *WAY_OPTIONS)}
+    found = []
+    for text in (text for word in words for text in ([word] if " " in word else word.split(","))):
+        own = host_and_options(text)
+        fields = {"interface": "ssh", **described(own["host"], {**common, **own})}
+        if fields.pop("env", ()) != given.get("env", ()):
+            raise OptionsError(
+                f"--fallback {own['host']}: variables of its own have no place in kernel.json; "
+                "with --env they hold for all machines"
+            )
+        Host.parse(fields["host"])
+        options = KernelOptions(**on_host(fields))
+        interface_named(options.interface).check(options)
+        if fields["interface"] == "ssh":
+            del fields["interface"]
+        found.append(with_options(fields))
+    return tuple(found)
 
 
 def for_kernel(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,13 +249,6 @@ def for_kernel(given: Mapping[str, Any]) -> dict[str, Any]:
     if host is None or host not in profiles():
         return dict(given)
     return at_host(host, given)
-
-
-def _through_host(options: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(options)
-    if issubclass(interface_named(found.get("interface")), Scheduler) and "host" in found:
-        found["tunnel_hosts"] = (*found.get("tunnel_hosts", ()), found.pop("host"))
-    return found
 
 
 # --- a configuration of another kind --------------------------------------------------------------

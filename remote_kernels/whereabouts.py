@@ -25,17 +25,16 @@ from remote_kernels.interfaces import interface_named, interface_names
 from remote_kernels.interfaces.scheduler import OwnJob, Scheduler
 from remote_kernels.interfaces.ssh import Ssh
 from remote_kernels.keeper import HOP
-from remote_kernels.options import KernelOptions, from_argv
+from remote_kernels.options import WAY_OPTIONS, KernelOptions, from_argv
 from remote_kernels.private_directory import stale_directories
 from remote_kernels.processes import processes, words_of
 from remote_kernels.refusals import LastRefusal
 from remote_kernels.running import chosen, is_elsewhere, refuses
 from remote_kernels.shared_login import KeptLogin, place_for_sockets, sockets_in
 from remote_kernels.shell_text import BOOTSTRAP, through
+from remote_kernels.spare import machines
 from remote_kernels.way import Way
 
-#: The options, beside the host, that say how ssh gets there.
-WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
 #: Of ours, that look around over there.
 MODULES = ("answers", "login_shell", "login_environment", "processes", "running")
 # Seconds for a host among several to accept a connection.
@@ -472,14 +471,15 @@ def ways(*, everywhere: bool) -> Ways:
     found: Ways = {None: set()}
     for each in options:
         try:
-            interface = interface_named(each.interface)
-            way = interface.way(each)
+            for on_machine in machines(each):
+                interface = interface_named(on_machine.interface)
+                way = interface.way(on_machine)
+                schedulers = found.setdefault(way, set())
+                if issubclass(interface, Scheduler):
+                    schedulers.add(interface)
         except OptionsError:
             # What is wrong with it, its start says.
             continue
-        found.setdefault(way, set())
-        if issubclass(interface, Scheduler):
-            found[way].add(interface)
     return found
 
 

@@ -15,10 +15,10 @@ from remote_kernels.cli import render
 from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kernel_params
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.kernel_log import printable
-from remote_kernels.options import KernelOptions
+from remote_kernels.options import WAY_OPTIONS, KernelOptions
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.visit import Visited
-from remote_kernels.whereabouts import WAY_OPTIONS, all_schedulers, place_of, way_to, ways
+from remote_kernels.whereabouts import all_schedulers, place_of, way_to, ways
 
 _GROUP = "Which front end is started"
 _OPTIONS = (*WAY_OPTIONS, "lease", "no_share", "verbose")

@@ -21,8 +21,8 @@ from remote_kernels.cli.params import (
 )
 from remote_kernels.errors import ProfileError
 from remote_kernels.kernel_log import printable
-from remote_kernels.options import DEFAULTS, SERVER_DEFAULTS
-from remote_kernels.profiles import FIELDS, Profile
+from remote_kernels.options import DEFAULTS, OF_A_HOST, SERVER_DEFAULTS
+from remote_kernels.profiles import Profile
 
 _ACTIONS = ("add", "edit", "delete", "import_")
 _OPTIONS = "What holds for the host, with --add and --edit"
@@ -69,7 +69,7 @@ def _action(flags: list[str], text: str, **settings: Any) -> ManageOption:
             metavar="FILE",
         ),
         _action(["--as", "as_"], "The name of the host that is imported.", metavar="NAME"),
-        *(param for param in kernel_params(_OPTIONS) if param.name in FIELDS),
+        *(param for param in kernel_params(_OPTIONS) if param.name in OF_A_HOST),
         *server_params(_SERVERS),
         ManageOption(
             ["--json"],

@@ -39,11 +39,11 @@ from remote_kernels.lab import (
     servers,
     stop,
 )
-from remote_kernels.options import KernelOptions, flag_and_value
+from remote_kernels.options import WAY_OPTIONS, KernelOptions, flag_and_value
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.profiles import at_host, profiles, server_options
 from remote_kernels.questions import ASKED, ASKING
-from remote_kernels.whereabouts import WAY_OPTIONS, age, way_to, ways
+from remote_kernels.whereabouts import age, way_to, ways
 
 _GROUP = "The server"
 _NOT_OF_A_SERVER = ("name", "language", "host", "channel", "existing", "keep", "kernel_cmd")

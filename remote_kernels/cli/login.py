@@ -12,11 +12,12 @@ from remote_kernels.cli import render
 from remote_kernels.cli.params import ManageCommand, changes, kernel_params
 from remote_kernels.errors import LoginError
 from remote_kernels.hosts import Host
+from remote_kernels.options import WAY_OPTIONS
 from remote_kernels.profiles import described
 from remote_kernels.resources import seconds
 from remote_kernels.shared_login import KeptLogin, at
 from remote_kernels.standing_login import kept_logins, log_in, log_out, stands
-from remote_kernels.whereabouts import WAY_OPTIONS, way_to, ways
+from remote_kernels.whereabouts import way_to, ways
 
 
 @click.command(

@@ -26,7 +26,7 @@ from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.kernelspecs import KernelSpec
 from remote_kernels.options import DECLARED, KernelOptions
-from remote_kernels.profiles import for_kernel
+from remote_kernels.profiles import for_kernel, spares
 from remote_kernels.remote_script import refuse_secrets
 from remote_kernels.shell_text import bootstrap_command, receiver_command
 
@@ -40,7 +40,7 @@ class Request:
 
     Attributes:
         words: what follows the flag of the action.
-        changes: the options of a kernel that were given.
+        changes: the options of a kernel that were given, and those of its host's profile.
         place: the directory of kernelspecs that was named, if one was.
         dry_run: nothing is to be written.
         json: the output is for a program.
@@ -391,6 +391,16 @@ def _output_params() -> list[click.Parameter]:
     ]
 
 
+def _changes(values: dict[str, Any]) -> dict[str, Any]:
+    """The options of a kernel that were given, with what profiles of hosts stand for."""
+    given = changes(values)
+    if values["add"] and "host" in given:
+        given.setdefault("interface", "ssh")
+    if given.get("fallback"):
+        given["fallback"] = spares(given["fallback"], given)
+    return for_kernel(given)
+
+
 @click.command(
     cls=ManageCommand,
     params=[
@@ -413,7 +423,7 @@ def manage(ctx: click.Context, /, **values: Any) -> None:
     words = values[actions[0]] if actions else ()
     request = Request(
         words=words if isinstance(words, tuple) else (str(words),),
-        changes=for_kernel(changes(values)),
+        changes=_changes(values),
         place=place_of(values),
         dry_run=values["dry_run"],
         json=values["json"],

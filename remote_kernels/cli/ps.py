@@ -14,9 +14,9 @@ from remote_kernels.cli import in_words, render
 from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kernel_params
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.kernel_log import printable
+from remote_kernels.options import WAY_OPTIONS
 from remote_kernels.questions import ASKED, ASKING
 from remote_kernels.whereabouts import (
-    WAY_OPTIONS,
     Found,
     Host,
     Kernel,
@@ -173,6 +173,8 @@ def _row(kernel: Kernel) -> tuple[str, ...]:
     where = kernel.node or kernel.host or "?"
     if facts.get("job"):
         where += f", job {facts['job']}"
+    if facts.get("instead_of"):
+        where += f" (since {facts['instead_of']})"
     if facts.get("time_left") is not None:
         where += f" ({span(facts['time_left'])} left)"
     state = "stale" if facts["stale"] else str(facts.get("state") or "")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from remote_kernels.errors import OptionsError
 from remote_kernels.interfaces.base import Interface
@@ -39,6 +40,23 @@ def interface_named(name: str | None) -> type[Interface]:
     module, _, cls = _INTERFACES[name].partition(":")
     found = getattr(import_module(f"remote_kernels.interfaces.{module}"), cls)
     return cast("type[Interface]", found)
+
+
+def on_host(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of what runs on a host, or in a job that is asked for there.
+
+    A scheduler is asked on the host, which is the last of the tunnel hosts then.
+
+    Args:
+        fields: of :class:`KernelOptions`, with an interface and a host.
+
+    Raises:
+        OptionsError: there is no such interface.
+    """
+    found = dict(fields)
+    if interface_named(found["interface"]).terminal and "host" in found:
+        found["tunnel_hosts"] = (*found.get("tunnel_hosts", ()), found.pop("host"))
+    return found
 
 
 def interface_names() -> list[str]:

@@ -14,7 +14,12 @@ from remote_kernels.shell_text import BOOTSTRAP
 from remote_kernels.way import NOT_SHARED, OPTIONS, Way
 
 #: What means something where the kernel's sockets are carried.
-CHANNEL_USES = frozenset({"channel", "transport", "lease", "spool", "no_share", "existing", "keep"})
+CHANNEL_USES = frozenset(
+    {
+        *("channel", "transport", "lease", "spool", "no_share", "existing", "keep"),
+        *("fallback", "probe_timeout"),
+    }
+)
 
 
 class Interface:
@@ -39,7 +44,7 @@ class Interface:
     terminal: ClassVar[bool] = False
     job_variable: ClassVar[str] = ""
     starts_with: ClassVar[frozenset[str]] = frozenset(
-        {"kernel_cmd", "keep", "activate", "env", "precmd", "workdir", "transport"}
+        {"kernel_cmd", "keep", "activate", "env", "precmd", "workdir", "transport", "fallback"}
     )
 
     @classmethod
@@ -73,6 +78,8 @@ class Interface:
                 raise OptionsError(f"--existing starts no kernel, and cannot use {flag}")
         lease_of(options)
         spool_of(options)
+        if options.probe_timeout is not None:
+            seconds(options.probe_timeout, "--probe-timeout")
         KernelEnvironment.parse(options.activate, options.env)
         cls.way(options)
         cls.shell(options)

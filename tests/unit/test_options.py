@@ -14,7 +14,14 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
 from remote_kernels.errors import OptionsError
-from remote_kernels.options import DECLARED, KernelOptions, from_argv, to_argv
+from remote_kernels.options import (
+    DECLARED,
+    KernelOptions,
+    from_argv,
+    host_and_options,
+    to_argv,
+    with_options,
+)
 
 CONNECTION_FILE = "/run/user/1000/jupyter/kernel {prefix}.json"
 
@@ -56,6 +63,7 @@ OPTIONS = st.builds(
     precmd=st.none() | TEXTS,
     launch_args=st.none() | TEXTS,
     tunnel_hosts=st.lists(HOSTS, max_size=3).map(tuple),
+    fallback=st.lists(HOSTS, max_size=3).map(tuple),
     channel=st.none() | TEXTS,
     transport=st.none() | TEXTS,
     lease=st.none() | TEXTS,
@@ -149,3 +157,28 @@ def test_what_cannot_be_read_is_refused(argv: list[str]) -> None:
 def test_what_front_ends_put_behind_the_connection_file_is_passed_over() -> None:
     argv = ["--interface", "ssh", "connection.json", "cell.py", "--debug"]
     assert from_argv(argv) == (KernelOptions(interface="ssh"), "connection.json")
+
+
+FIELDS_OF_A_HOST = st.fixed_dictionaries(
+    {"host": HOSTS},
+    optional={
+        "interface": st.sampled_from(["ssh", "slurm"]),
+        "workdir": TEXTS,
+        "precmd": TEXTS,
+        "launch_args": TEXTS,
+        "tunnel_hosts": st.lists(HOSTS, min_size=1, max_size=3).map(tuple),
+        "cpus": st.integers(2, 9999),
+        "no_share": st.just(True),
+    },
+)
+
+
+@examples(FIELDS_OF_A_HOST)
+def test_a_host_with_options_is_read_as_it_was_written(fields: dict[str, Any]) -> None:
+    assert host_and_options(with_options(fields)) == fields
+
+
+@pytest.mark.parametrize("text", ["", "a b", "a --name x", "a --env A=1", "a --cpus x", "a 'b"])
+def test_what_is_no_host_with_options(text: str) -> None:
+    with pytest.raises(OptionsError, match="cannot be read"):
+        host_and_options(text)
