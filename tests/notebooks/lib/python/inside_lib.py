@@ -1,0 +1,3 @@
+"""In lib/python."""
+
+import six

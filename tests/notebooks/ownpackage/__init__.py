@@ -1,0 +1,3 @@
+"""A package beside the notebooks."""
+
+from . import other

@@ -1,0 +1,7 @@
+"""The deepest."""
+
+import yaml
+
+from .. import other
+
+assert other.VALUE

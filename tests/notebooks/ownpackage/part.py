@@ -1,0 +1,4 @@
+"""Another part."""
+
+from .other import VALUE
+from .deeper.nested import yaml

@@ -1,0 +1,6 @@
+"""A script."""
+
+import six
+
+if __name__ == "__main__":
+    import ujson

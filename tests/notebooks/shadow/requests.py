@@ -1,0 +1,3 @@
+"""Ours, which comes first."""
+
+OURS = True

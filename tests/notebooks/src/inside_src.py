@@ -1,0 +1,3 @@
+"""In src."""
+
+import tqdm
