@@ -21,6 +21,7 @@ import click
 from remote_kernels.cli.attach import attach
 from remote_kernels.cli.check import command as check
 from remote_kernels.cli.demo import demo
+from remote_kernels.cli.deps import deps
 from remote_kernels.cli.discover import discover
 from remote_kernels.cli.hosts import hosts
 from remote_kernels.cli.login import login, logout
@@ -39,6 +40,7 @@ PAGES = [
     Path(__file__).with_name("remote-kernels-login.1"),
     Path(__file__).with_name("remote-kernels-check.1"),
     Path(__file__).with_name("remote-kernels-discover.1"),
+    Path(__file__).with_name("remote-kernels-deps.1"),
     Path(__file__).with_name("remote-kernels-ps.1"),
     Path(__file__).with_name("remote-kernels-attach.1"),
     Path(__file__).with_name("remote-kernels-manage.1"),
@@ -166,6 +168,7 @@ def generated(page: str) -> str:
         "LOGOUT OPTIONS": partial(options_of, logout),
         "CHECK OPTIONS": partial(options_of, check, *DECLARED),
         "DISCOVER OPTIONS": partial(options_of, discover, *DECLARED, "user", *_PLACES),
+        "DEPS OPTIONS": partial(options_of, deps),
         "ATTACH OPTIONS": partial(options_of, attach),
         "PS OPTIONS": partial(options_of, ps),
         "STOP OPTIONS": partial(options_of, stop),

@@ -142,6 +142,12 @@ class DemoError(RemoteKernelsError):
     step = steps.DEMO
 
 
+class InstallationError(RemoteKernelsError):
+    """What code needs could not be installed over there."""
+
+    exit_code = 60
+
+
 class LoginError(RemoteKernelsError):
     """The login failed for a reason that is not listed here."""
 

@@ -34,12 +34,15 @@ def login_environment() -> "dict[str, str]":
         return dict(os.environ)
 
 
-def output_of(command: "list[str]", env: "dict[str, str]") -> "str | None":
+def output_of(
+    command: "list[str]", env: "dict[str, str]", patience: "float | None" = None
+) -> "str | None":
     """What a program prints; None if it cannot be started, fails or takes too long.
 
     Args:
         command: its argv.
         env: its environment.
+        patience: seconds that it may take; None for as long as any program may.
     """
     try:
         # No pipe: what start-up files leave running may hold that as long as it likes.
@@ -53,7 +56,7 @@ def output_of(command: "list[str]", env: "dict[str, str]") -> "str | None":
                 start_new_session=True,
             )
             try:
-                status = process.wait(_PATIENCE)
+                status = process.wait(patience or _PATIENCE)
             except subprocess.TimeoutExpired:
                 # With all that it has started.
                 os.killpg(process.pid, signal.SIGKILL)

@@ -323,7 +323,7 @@ class Survey:
 
     def _ask_jupyter(self, path: str) -> "list[Spec]":
         """The kernelspecs that one Jupyter knows."""
-        said = output_of([_interpreter(path), "-c", _KERNELSPECS], self.env) or ""
+        said = output_of([interpreter_of(path), "-c", _KERNELSPECS], self.env) or ""
         try:
             known = json.loads(said.rpartition(_ENDS_PROBE)[2])
             specs = [
@@ -580,19 +580,28 @@ class Survey:
         conda = self._conda_for(environment)
         if conda:
             return {"install": _command([*conda, module])}
-        uv = next(iter(self._programs("uv")), "")
+        uv = self.uv()
         if uv:
             return {"install": _command([uv, "pip", "install", "--python", python, module])}
         pip = _command([python, "-m", "pip", "install", module])
         return {"install": f"{_command([python, '-m', 'ensurepip'])} && {pip}"}
 
     def _conda_for(self, environment: "Environment | None") -> "list[str]":
-        """What installs a package into an environment of conda's; empty for others."""
         if environment is not None and environment.kind == "conda":
+            return self.conda_for(environment.prefix)
+        return []
+
+    def conda_for(self, prefix: str) -> "list[str]":
+        """What installs a package into an environment of conda's; empty for others."""
+        if os.path.isdir(os.path.join(prefix, "conda-meta")):
             for name in ("mamba", "micromamba", "conda"):
                 for program in self._programs(name):
-                    return [program, "install", "-y", "-p", environment.prefix]
+                    return [program, "install", "-y", "-p", prefix]
         return []
+
+    def uv(self) -> str:
+        """The program uv; empty if there is none."""
+        return next(iter(self._programs("uv")), "")
 
 
 # --- what can be asked for ----------------------------------------------------------------------
@@ -768,7 +777,7 @@ def _is_venv(prefix: str) -> bool:
     return any(os.path.isfile(os.path.join(prefix, mark)) for mark in marks)
 
 
-def _interpreter(script: str) -> str:
+def interpreter_of(script: str) -> str:
     """The Python that runs a script that pip or conda has installed."""
     found = re.search(r"/[^\n'\"]*/python[\d.]*(?=['\"\s])", _start_of(script))
     return found[0] if found else sys.executable

@@ -55,6 +55,7 @@ SERVERS: dict[str, Callable[[], bool]] = {
     "tcsh": lambda: shutil.which("tcsh") is not None,
     "tmux": lambda: shutil.which("tmux") is not None,
     "torque": lambda: Path(sys.prefix, "far/torque/usr/bin/qsub").exists(),
+    "uv": lambda: Path(sys.prefix, "far/bin/uv").exists(),
     "zsh": lambda: shutil.which("zsh") is not None,
 }
 WHY = {

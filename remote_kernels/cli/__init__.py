@@ -20,6 +20,7 @@ VERSION = f"Remote Jupyter kernel manager (version {__version__})."
 _COMMANDS = {
     "manage": "manage:manage",
     "discover": "discover:discover",
+    "deps": "deps:deps",
     "attach": "attach:attach",
     "lab": "lab:lab",
     "ps": "ps:ps",

@@ -21,6 +21,7 @@ HELD = {
         "sshd/test_trust.py::test_what_is_written_while_a_kernel_runs",
     ],
     "Without Python over there": ["sshd/test_no_python.py"],
+    "`remote-kernels deps` runs nothing": ["unit/test_deps.py::test_nothing_that_is_read_is_run"],
     "With a scheduler": ["cluster/test_slurm.py", "cluster/test_ends.py"],
     "A launcher that is killed takes": ["sshd/test_resume.py"],
     "`remote-kernels login` leaves": ["sshd/test_trust.py::test_what_a_login_leaves_behind"],

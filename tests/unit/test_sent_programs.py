@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_kernels import discovery, keeper_text, whereabouts
+from remote_kernels import discovery, installation, keeper_text, whereabouts
 from remote_kernels.keeper_text import start_of_program
 from remote_kernels.shell_text import BOOTSTRAP
 from unit.test_keeper import PYTHONS
@@ -16,6 +16,7 @@ from unit.test_keeper import PYTHONS
 PROGRAMS = {
     **keeper_text._MODULES_OF,
     "discovery": discovery.MODULES,
+    "installation": installation.MODULES,
     "whereabouts": whereabouts.MODULES,
 }
 
