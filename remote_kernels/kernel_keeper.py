@@ -599,7 +599,7 @@ class KernelKeeper(SocketKeeper):
 
     def before_waiting(self) -> None:
         """Stop the kernel where there is no room, and notice its end."""
-        if self.loop.paused or self.output.full or self._kernel.is_paused:
+        if self._is_kernel and (self.loop.paused or self.output.full or self._kernel.is_paused):
             self._pause_or_go_on()
             self._watch_output()
         if self._kernel.status is not None and not self.told_end:
@@ -619,7 +619,7 @@ class KernelKeeper(SocketKeeper):
 
     def _watch_output(self) -> None:
         if self._kernel.output >= 0:
-            read = None if self.output.full else self._take_output
+            read = None if self.output.full and self._is_kernel else self._take_output
             self.loop.watch(self._kernel.output, read)
 
     def _take_output(self) -> bool:
@@ -628,7 +628,9 @@ class KernelKeeper(SocketKeeper):
             data = os.read(self._kernel.output, 1 << 16)
         except BlockingIOError:
             return False
-        self.output.write(data)
+        if self._is_kernel or not self.output.full:
+            # What a server prints for nobody is not worth to let it wait.
+            self.output.write(data)
         if not data:
             self._close_output()
         return bool(data)

@@ -8,7 +8,7 @@ import socket
 import time
 
 from remote_kernels.carrier import Connection, numbers
-from remote_kernels.channel import MOST_NUMBERS, Stream
+from remote_kernels.channel import MOST_NUMBERS, Spool, Stream
 from remote_kernels.keeper import CONNECT_PATIENCE, OUTPUT, Keeper, Order
 from remote_kernels.spool import FileSpool, Room
 
@@ -66,17 +66,18 @@ class SocketKeeper(Keeper):
             sockets: names of those that are carried, in the order of their urgency.
         """
         super().__init__(order, guard, parent)
+        self._is_kernel = sockets == SOCKETS
         self.room = Room(spool)
         self.output = self.channel.open(OUTPUT, OUTPUT_RANK, self._spool())
         self.connections: dict[int, Connection | _Waiting] = {}
         self._addresses: Sequence[Address] = ()
         self._make: Make = socket.socket
         self._listening = [False] * len(sockets)
-        self._is_kernel = sockets == SOCKETS
         self._began = 0.0
 
-    def _spool(self) -> FileSpool:
-        return FileSpool(self.room, self.directory)
+    def _spool(self) -> Spool:
+        # A kernel would drop what is not taken; a server waits with it.
+        return FileSpool(self.room, self.directory) if self._is_kernel else Spool()
 
     def on_words(self, words: "list[str]") -> None:
         """Take what the launcher says."""
