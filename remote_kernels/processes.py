@@ -68,6 +68,20 @@ def words_of(pid: int) -> "list[str]":
         return []
 
 
+def environment_of(pid: int) -> "dict[str, str]":
+    """The environment that a process of the user's was started with; empty if it cannot be read.
+
+    Args:
+        pid: its number.
+    """
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            lines = file.read().decode("utf-8", "surrogateescape").split("\0")
+    except OSError:
+        return {}
+    return {name: value for name, equals, value in (x.partition("=") for x in lines) if equals}
+
+
 def lives(pid: int) -> bool:
     """Whether a process is there, and no zombie.
 

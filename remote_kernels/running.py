@@ -111,7 +111,7 @@ def _kept(path: str, patience: float = _PATIENCE) -> "Facts | None":
         "keeper": path,
         "kind": about.get("kind") or "kernel",
         "addresses": known.get("addresses"),
-        "workdir": known.get("workdir"),
+        "workdir": known.get("workdir") or about.get("workdir"),
         "id": str(about.get("id") or "")[:8],
         "pid": status.get("group") or 0,
         "file": known.get("file") or "",
@@ -330,7 +330,7 @@ class _Sockets:
         if not inodes:
             return False
         if process.pid not in self._open:
-            self._open[process.pid] = _open_files(process.pid)
+            self._open[process.pid] = open_files(process.pid)
         return not inodes.isdisjoint(self._open[process.pid])
 
     def owner(self, info: "Facts") -> "Process | None":
@@ -363,13 +363,17 @@ def _all_listening(known: "Iterable[Process]") -> "dict[str, set[str]]":
     found: dict[str, set[str]] = {}
     for pid in ("self", *networks.values()):
         for table in ("tcp", "tcp6", "unix"):
-            for where, inode in _listening_in(f"/proc/{pid}/net/{table}"):
+            for where, inode in listening_in(f"/proc/{pid}/net/{table}"):
                 found.setdefault(where, set()).add(f"socket:[{inode}]")
     return found
 
 
-def _listening_in(table: str) -> "Iterator[tuple[str, str]]":
-    """What listens by a table of /proc/net: each path or port, and the number of its socket."""
+def listening_in(table: str) -> "Iterator[tuple[str, str]]":
+    """What listens by a table of /proc/net: each path or port, and the number of its socket.
+
+    Args:
+        table: its path; ports are written as there, with four hexadecimal digits.
+    """
     try:
         with open(table, encoding="utf-8", errors="surrogateescape") as file:
             # The path of a socket may hold blanks.
@@ -383,8 +387,12 @@ def _listening_in(table: str) -> "Iterator[tuple[str, str]]":
             yield row[1].rpartition(":")[2], row[7].split()[2]
 
 
-def _open_files(pid: int) -> "set[str]":
-    """What the open files of a process are; none if it is another's."""
+def open_files(pid: int) -> "set[str]":
+    """What the open files of a process are; none if it is another's.
+
+    Args:
+        pid: its number.
+    """
     found = set()
     for path in names_in(f"/proc/{pid}/fd"):
         try:
@@ -599,13 +607,16 @@ def wish(keeper: str, word: str) -> "Iterator[bool]":
     yield True
 
 
-def send_signal(pid: int, began: float, word: str) -> "Iterator[bool]":
-    """Interrupt or stop a kernel that we have not started.
+def send_signal(
+    pid: int, began: float, word: str, patience: float = _END_PATIENCE
+) -> "Iterator[bool]":
+    """Interrupt or stop a kernel or a server that we have not started.
 
     Args:
         pid: its process number.
         began: when that process was started, so that no other is met.
         word: INT or STOP.
+        patience: seconds for it to end in order.
 
     Raises:
         CannotAnswer: it is not there any more.
@@ -616,7 +627,7 @@ def send_signal(pid: int, began: float, word: str) -> "Iterator[bool]":
         os.kill(pid, signal.SIGINT)
     else:
         for signum in (signal.SIGTERM, signal.SIGKILL):
-            deadline = time.monotonic() + _END_PATIENCE
+            deadline = time.monotonic() + patience
             if _is_same(pid, began):
                 os.kill(pid, signum)
             while _is_same(pid, began) and time.monotonic() < deadline:

@@ -12,36 +12,52 @@ import time
 
 from remote_kernels import running
 from remote_kernels.answers import CannotAnswer
-from remote_kernels.processes import lives, processes, words_of
+from remote_kernels.processes import environment_of, processes, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from remote_kernels.processes import Process
     from remote_kernels.running import Facts
 
+    Address = str | tuple[str, int]
+
 # As jupyter_server and, before it, notebook name the file of a server.
-_FILE = re.compile(r"(?:jp|nb)server-\d+\.json")
+_FILES = ("jpserver-{}.json", "nbserver-{}.json")
+# Of such a file, or a token's, in bytes.
 _LARGEST_FILE = 1 << 16
 _PATIENCE = 1.0
 # Seconds for a server to end its kernels.
-_END_PATIENCE = 15.0
+_END_PATIENCE = 25.0
 _LOOK_AGAIN = 0.05
+
+# By where a server says that it listens, where it can be reached.
+_ALL = ("127.0.0.1", "::1")
+_REACHED_AT = {**dict.fromkeys(("", "*", "localhost", "0.0.0.0"), _ALL), "::": _ALL[::-1]}
+
+# An interpreter comes before what it runs.
+_INTERPRETER = re.compile(r"python[\d.]*|env|-m")
 
 
 def servers(directory: str) -> "Iterator[list[Facts]]":
     """The servers that run on this machine, ours and then others, the newest first.
 
+    Of one in a job on this machine both keepers tell: its own, and that which holds the job.
+
     Args:
         directory: of which is told whether a server has it; empty for the home.
     """
     wanted = _real(directory or "~")
-    told = {_text_of(info): info for info in _told()}
-    ours = [_ours(kept, told) for kept in running.kept_servers()]
-    known = {server["pid"] for server in ours}
-    others = [_other(info) for info in told.values() if info["pid"] not in known]
+    known = {process.pid: process for process in processes()}
+    told = {info["pid"]: info for info in _told(known)}
+    ours = [_ours(kept, known.values(), told) for kept in running.kept_servers()]
+    kept_pids = {server["pid"] for server in ours}
+    others = [_other(info, known[pid]) for pid, info in told.items() if pid not in kept_pids]
     for server in [*ours, *others]:
-        server["here"] = bool(server["directory"]) and _real(server["directory"]) == wanted
+        # What it serves may be another directory than that in which it was started.
+        places = {server["directory"], server.pop("started_in", "")} - {""}
+        server["here"] = wanted in map(_real, places)
     ours.sort(key=lambda server: -server["since"])
     others.sort(key=lambda server: -server["since"])
     yield [*ours, *others]
@@ -51,14 +67,35 @@ def _real(path: str) -> str:
     return os.path.realpath(os.path.expanduser(path))
 
 
-def _told() -> "Iterator[Facts]":
-    """What living servers have said of themselves."""
-    for directory in running.runtime_directories():
-        for name in running.names_in(directory):
-            info = _read(os.path.join(directory, name)) if _FILE.fullmatch(name) else None
-            # Where machines share a home, it may be one of another.
-            if info is not None and _is_ours(info["pid"]) and _listens(info):
-                yield info
+def _told(pids: "Iterable[int]") -> "Iterator[Facts]":
+    """What servers have said of themselves that run on this machine.
+
+    Where machines share a home, there may be files of others; and numbers of processes come again.
+    So who has written a file has to listen where that says.
+    """
+    usual = running.runtime_directories()
+    for pid in pids:
+        if not words_of(pid):
+            # Another user's.
+            continue
+        for path in _files_of(pid, usual):
+            info = _read(path)
+            if info is not None and info["pid"] == pid and _has_open(pid, _place_of(info)):
+                info["address"] = _address(info)
+                if info["address"] is not None:
+                    yield info
+                    break
+
+
+def _files_of(pid: int, usual: "list[str]") -> "Iterator[str]":
+    """Where a process would have its file if it were a server."""
+    env = environment_of(pid)
+    data = env.get("JUPYTER_DATA_DIR"), env.get("XDG_DATA_HOME"), env.get("HOME")
+    below = ("runtime", "jupyter/runtime", ".local/share/jupyter/runtime")
+    own = [os.path.join(base, rest) for base, rest in zip(data, below) if base]  # noqa: B905
+    for directory in dict.fromkeys([env.get("JUPYTER_RUNTIME_DIR") or "", *own, *usual]):
+        for name in _FILES if directory else ():
+            yield os.path.join(directory, name.format(pid))
 
 
 def _read(path: str) -> "Facts | None":
@@ -76,23 +113,33 @@ def _read(path: str) -> "Facts | None":
     return info if known else None
 
 
-def _is_ours(pid: int) -> bool:
-    return lives(pid) and bool(words_of(pid))
+def _place_of(info: "Facts") -> str:
+    """Where a server listens, as the tables of /proc/net have it."""
+    return str(info.get("sock") or f"{info['port']:04X}")
 
 
-def _address(info: "Facts") -> "str | tuple[str, int]":
+def _has_open(pid: int, place: str) -> bool:
+    """Whether a process has a socket open that listens there."""
+    found = {
+        f"socket:[{inode}]"
+        for table in ("tcp", "tcp6", "unix")
+        for where, inode in running.listening_in(f"/proc/{pid}/net/{table}")
+        if where == place
+    }
+    return not found.isdisjoint(running.open_files(pid) if found else ())
+
+
+def _address(info: "Facts") -> "Address | None":
+    """Where a server can be reached; None if it cannot."""
     if info.get("sock"):
-        return str(info["sock"])
-    ip = str(info.get("hostname") or "127.0.0.1")
-    return ("127.0.0.1" if ip in ("*", "0.0.0.0", "localhost") else ip, info["port"])
+        addresses: list[Address] = [str(info["sock"])]
+    else:
+        host = str(info.get("hostname") or "")
+        addresses = [(ip, info["port"]) for ip in _REACHED_AT.get(host, (host,))]
+    return next(filter(_listens, addresses), None)
 
 
-def _text_of(info: "Facts") -> str:
-    return str(info.get("sock") or info["port"])
-
-
-def _listens(info: "Facts") -> bool:
-    address = _address(info)
+def _listens(address: "Address") -> bool:
     try:
         if isinstance(address, str):
             with socket.socket(socket.AF_UNIX) as probe:
@@ -108,8 +155,7 @@ def _listens(info: "Facts") -> bool:
 def _of_info(info: "Facts") -> "Facts":
     """What its file tells of a server."""
     return {
-        "pid": info["pid"],
-        "address": _address(info),
+        "told": True,
         "base_url": str(info.get("base_url") or "/"),
         "token": str(info.get("token") or ""),
         "password": bool(info.get("password")),
@@ -119,41 +165,56 @@ def _of_info(info: "Facts") -> "Facts":
     }
 
 
-_NO_FILE = {"base_url": "/", "token": "", "password": False, "secure": False, "version": ""}
+_NO_FILE = {"told": False, "base_url": "/", "password": False, "secure": False, "version": ""}
 
 
-def _ours(kept: "Facts", told: "dict[str, Facts]") -> "Facts":
+def _ours(kept: "Facts", known: "Iterable[Process]", told: "dict[int, Facts]") -> "Facts":
     """One that a keeper holds, which may have said nothing of itself."""
     addresses = kept.get("addresses") or [None]
     address = addresses[0]
-    info = told.get(str(address if isinstance(address, str) else (address or [0, 0])[1]))
-    # A server that is in a job on another machine has its file here all the same.
-    of_info = _of_info(info) if info is not None and not kept["job"] else _NO_FILE
-    own = {"directory": kept.get("workdir") or "", **of_info}
+    pids, place = [], ""
+    if kept["pid"] and address is not None:
+        pids = [x.pid for x in known if kept["pid"] in (x.group, x.session)]
+        place = address if isinstance(address, str) else f"{address[1]:04X}"
+    pid = next((x for x in pids if x in told and _place_of(told[x]) == place), 0)
+    own = {"directory": kept.get("workdir") or "", **_NO_FILE}
+    if pid:
+        own.update(_of_info(told[pid]))
+    else:
+        # Who else may listen there is not to have it.
+        own["token"] = _token(kept["file"]) if any(_has_open(x, place) for x in pids) else ""
     names = ("id", "name", "interface", "keeper", "since", "state", "job", "job_name", "says")
     return {
         **own,
         **{name: kept.get(name) or "" for name in names},
         "ours": True,
+        "started_in": kept.get("workdir") or "",
         "node": kept["node"] or os.uname().nodename,
-        "pid": own.get("pid") or kept["pid"],
+        "pid": pid or kept["pid"],
         "address": address,
     }
 
 
-def _other(info: "Facts") -> "Facts":
-    began = next((x.began for x in processes() if x.pid == info["pid"]), time.time())
-    words = words_of(info["pid"])
-    # An interpreter comes before the script that it runs.
-    scripts = [os.path.basename(word) for word in words[:2] if "python" not in word]
+def _token(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read(_LARGEST_FILE)
+    except (OSError, ValueError):
+        return ""
+
+
+def _other(info: "Facts", process: "Process") -> "Facts":
+    words = map(os.path.basename, words_of(process.pid))
     return {
         **_of_info(info),
         **dict.fromkeys(("keeper", "interface", "job", "job_name", "says"), ""),
         "ours": False,
-        "id": str(info["pid"]),
-        "name": (scripts or ["jupyter server"])[0],
+        "id": str(process.pid),
+        "pid": process.pid,
+        "address": info["address"],
+        "name": next((x for x in words if not _INTERPRETER.fullmatch(x)), "jupyter server"),
         "state": "running",
-        "since": began,
+        "since": process.began,
         "node": os.uname().nodename,
     }
 
@@ -173,7 +234,7 @@ def stop(keeper: str, pid: int) -> "Iterator[bool]":
             raise CannotAnswer("its keeper cannot do that now")
         _wait_until_gone(lambda: not os.path.exists(keeper))
     else:
-        next(running.send_signal(pid, _began(pid), "STOP"))
+        next(running.send_signal(pid, _began(pid), "STOP", _END_PATIENCE))
     yield True
 
 
