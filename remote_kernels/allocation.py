@@ -228,7 +228,7 @@ class Allocation:
             self._warn(
                 f"remote-kernels: {job}: it can never start as it was asked for.\n"
                 f"  ran:   {self.command}\n"
-                "  try:   shut down the kernel, and ask for less or for another --queue"
+                "  try:   end it, and ask for less or for another --queue"
             )
 
     # --- what time brings -----------------------------------------------------------------------

@@ -79,6 +79,8 @@ def about(life: Life) -> dict[str, Any]:
         "directory": working_directory() or "",
         **({"instead_of": life.instead_of} if life.instead_of else {}),
         **({"kept_as": kept_as(life)} if options.keep else {}),
+        # While its job waits there is nobody who could tell.
+        **({"workdir": options.workdir or "~"} if life.kind == "server" else {}),
     }
 
 
@@ -143,9 +145,11 @@ def server_order(life: Life, cancel: str = "") -> KernelOrder:
         before, *others = app.split(_PORT)
         command += [before, *(part for other in others for part in (["port"], other))]
     elif life.options.transport == "ipc":
-        command += [f"{app} --no-browser --sock=", ["ip"], "-", ["port"]]
+        # A port of the person's own configuration would not fit; this one counts as none.
+        command += [f"{app} --no-browser --port=8888 --sock=", ["ip"], "-", ["port"]]
     else:
-        command += [f"{app} --no-browser --ip=127.0.0.1 --port=", ["port"]]
+        # Where somebody else has taken the port, another is of no use.
+        command += [f"{app} --no-browser --ip=127.0.0.1 --port-retries=0 --port=", ["port"]]
     return KernelOrder(
         sockets=SERVER_SOCKETS,
         file=[life.connection.info["key"]],

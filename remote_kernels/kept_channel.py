@@ -299,8 +299,8 @@ class KeptChannel:
         if word.startswith(GONE):
             self.fail(
                 errors.ConnectionLostError(
-                    "the kernel is not there any more: its machine was started anew, or its lease "
-                    f"has run out ({word.partition(' ')[2]})"
+                    f"the {self.life.kind} is not there any more: its machine was started anew, "
+                    f"or its lease has run out ({word.partition(' ')[2]})"
                 )
             )
         elif word.startswith(ELSEWHERE) and login.hops < _MOST_HOPS:
@@ -500,7 +500,8 @@ class KeptChannel:
     def _on_lease_end(self) -> None:
         self.fail(
             errors.ConnectionLostError(
-                f"there was no line to {self.life.way} for as long as the kernel waits (--lease)",
+                f"there was no line to {self.life.way} for as long as the {self.life.kind} waits "
+                "(--lease)",
                 said=self._login.said if self._login is not None else (),
             )
         )
@@ -585,10 +586,7 @@ class KeptChannel:
         assert self._way_back is not None
         self._way_back.refused()
         error.step = steps.BACK
-        error.advice += (
-            "\nthen interrupt the kernel: that makes another attempt"
-            " (a remote-kernels login does so, too)"
-        )
+        error.advice += f"\n{self.life.advice_when_refused()}"
         self.life.warn(self.life.error_block(error))
         self._alone = False
         self._look_for_login(time.time())

@@ -335,7 +335,7 @@ class KeptJob(KeptLife):
         if words == ["INT"]:
             self.kernel.interrupt()
         elif words == ["STOP"] and not self._node_place[0]:
-            sentence = "the job was given back with 'remote-kernels stop'"
+            sentence = f"the job was given back with '{self.life.stop_command}'"
             self.channel.fail(errors.KernelStoppedError(sentence))
         elif words in (["STOP"], ["RESTART"]):
             self._tell_node(words[0])

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
+from urllib.parse import quote
 
 from jupyter_core.paths import jupyter_runtime_dir
 
@@ -25,7 +26,6 @@ from remote_kernels.connection_file import ConnectionFile
 from remote_kernels.errand import Errand
 from remote_kernels.errors import RemoteKernelsError, ServerError
 from remote_kernels.interfaces import interface_named
-from remote_kernels.interfaces.base import spool_of
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.keeper_order import server_order
 from remote_kernels.kept_job import KeptJob
@@ -52,6 +52,8 @@ MODULES = ("answers", "login_shell", "login_environment", "processes", "running"
 _FIRST_PORT, _PORTS = 18000, 10000
 # Seconds for a server that listens to write its file.
 _FILE_PATIENCE, _LOOK_AGAIN = 5.0, 0.2
+# A way that nobody comes back to; and seconds between two looks whether somebody has.
+_VISIT_LEASE, _LINE_AGAIN = "7d", 1.0
 
 
 class Server(NamedTuple):
@@ -109,9 +111,24 @@ class Server(NamedTuple):
         return str(self.facts["job"])
 
     @property
+    def is_open(self) -> bool:
+        """Whether it lets everybody in who reaches it."""
+        return not self.facts["password"] and not self.facts["token"]
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether a keeper of ours waits for it to listen."""
+        return self.is_ours and self.facts["state"] == "starting"
+
+    @property
+    def is_in_job(self) -> bool:
+        """Whether it runs, or is to run, in a job that was asked for on its host."""
+        return bool(self.facts["job_name"])
+
+    @property
     def says_where(self) -> bool:
         """Whether it has said by itself where it listens, and what lets somebody in."""
-        return bool(self.facts["version"])
+        return bool(self.facts["told"])
 
     @property
     def waits(self) -> str:
@@ -125,10 +142,12 @@ class Server(NamedTuple):
             port: of this machine.
         """
         scheme = "https" if self.facts["secure"] else "http"
-        token = self.facts["token"]
+        token = quote(self.facts["token"], safe="")
         query = f"?token={token}" if token else ""
+        # It leads nowhere else, whatever the far side says.
+        path = quote("/" + self.facts["base_url"].lstrip("/"), safe="/%:@!$&()*+,;=~")
         # Not localhost, on which somebody else may listen with IPv6.
-        return f"{scheme}://127.0.0.1:{port}{self.facts['base_url']}{query}"
+        return f"{scheme}://127.0.0.1:{port}{path}{query}"
 
     def data(self) -> dict[str, Any]:
         """The same for programs, without what lets somebody in."""
@@ -140,8 +159,8 @@ class Server(NamedTuple):
 # What has to be there, and of which kind.
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("id", "name", "base_url", "token", "directory", "node", "job", "says"), str),
-    **dict.fromkeys(("keeper", "interface", "version", "state"), str),
-    **dict.fromkeys(("here", "ours", "secure", "password"), bool),
+    **dict.fromkeys(("keeper", "interface", "version", "state", "job_name"), str),
+    **dict.fromkeys(("here", "ours", "told", "secure", "password"), bool),
     "pid": int,
     "since": (int, float),
 }
@@ -157,6 +176,13 @@ def servers(errand: Errand, directory: str) -> list[Server]:
     Raises:
         RemoteKernelsError: it does not answer, or not what was asked.
     """
+    found = _all_servers(errand, directory)
+    # Of one whose job is on the host itself two keepers tell.
+    in_jobs = {server.id for server in found if server.is_in_job}
+    return [server for server in found if server.is_in_job or server.id not in in_jobs]
+
+
+def _all_servers(errand: Errand, directory: str) -> list[Server]:
     answer = errand.ask("servers", directory)
     if not isinstance(answer, list) or not all(map(_is_server, answer)):
         raise RemoteKernelsError("the far side lists its servers in no way that we know")
@@ -169,7 +195,7 @@ def _is_server(facts: Any) -> bool:
     address = facts.get("address")
     known = all(isinstance(facts.get(name), kind) for name, kind in _KINDS.items())
     if isinstance(address, list):
-        return known and len(address) == 2 and isinstance(address[1], int)
+        return known and [type(x) for x in address] == [str, int]
     return known and (address is None or isinstance(address, str))
 
 
@@ -240,9 +266,27 @@ class Wanted(NamedTuple):
 
 
 class ServerLife(Life):
-    """What is wanted of a server, and what has come of it."""
+    """What is wanted of a server, and what has come of it.
+
+    Attributes:
+        on_job: takes what a person is told of a job that is waited for.
+    """
 
     kind: ClassVar[str] = "server"
+    stop_command: ClassVar[str] = "remote-kernels lab --stop"
+    on_job: Callable[[str], None] | None = None
+
+    def log(self, text: str) -> None:
+        """See :class:`Life`; the wait for a job is told as it goes."""
+        super().log(text)
+        is_of_job = text.startswith(("asking for a job: ", "job "))
+        if self.on_job is not None and is_of_job and self.stage in ("login", "queue"):
+            self.on_job(text)
+
+    def advice_when_refused(self) -> str:
+        """See :class:`Life`; an interrupt would leave the server."""
+        assert self.way is not None
+        return f"then, which makes another attempt: {self.way.login_line()}"
 
     def end_error(self, private: Path) -> RemoteKernelsError:
         """Why it ended; see :class:`Life`."""
@@ -255,8 +299,6 @@ class ServerLife(Life):
                 "--remote-precmd 'conda activate NAME'\n"
                 "else install it over there: python3 -m pip install jupyterlab",
             )
-        if isinstance(error, errors.KernelStoppedError):
-            error.sentence = "the server was stopped with 'remote-kernels lab --stop'"
         if isinstance(error, errors.KernelDiedError):
             return ServerError(error.sentence, said=error.said, advice=error.advice)
         return error
@@ -265,9 +307,10 @@ class ServerLife(Life):
 class _Carried(KeptLife):
     """A server whose socket is carried to a port of this machine."""
 
-    #: Is called when a browser can connect.
+    #: Are called once: when there is a keeper, and when a browser can connect.
+    on_begin: Callable[[], None]
     on_up: Callable[[], None]
-    _is_up = False
+    _has_begun = _is_up = False
 
     def open_ports(self, stack: ExitStack) -> None:
         """See :class:`KeptLife`."""
@@ -276,6 +319,9 @@ class _Carried(KeptLife):
     def on_message(self, line: str) -> None:
         """See :class:`KeptLife`."""
         super().on_message(line)
+        if not self._has_begun:
+            self._has_begun = True
+            self.on_begin()
         if line == "UP" and not self._is_up:
             self._is_up = True
             self.on_up()
@@ -313,7 +359,7 @@ class ServerInJob(_Carried, KeptJob):
         """See :class:`KeptJob`; a keeper that took us for dead has left the server alone."""
         if line == "PARTED":
             self._leave()
-            self.channel.fail(parted())
+            self.channel.fail(parted(self.life.kind))
         else:
             super().on_login_host(line)
 
@@ -347,7 +393,7 @@ class Carriage:
         wanted: Wanted,
         server: Server | None,
         told: Callable[[Server, int], None],
-        log: Callable[[str], None],
+        on_job: Callable[[str], None],
     ) -> None:
         """Prepare.
 
@@ -355,18 +401,18 @@ class Carriage:
             wanted: by the person.
             server: that runs there; None for a new one.
             told: is called when a browser can connect, with the server and the port.
-            log: takes when somebody is asked for what a login needs.
+            on_job: takes what a person is told of a job that is waited for.
 
         Raises:
             RemoteKernelsError: the options cannot be used, or the port is taken.
         """
-        self._wanted, self._server, self._told, self._log = wanted, server, told, log
+        self._wanted, self._server, self._told = wanted, server, told
         self.port = wanted.near_port()
         options = wanted.options._replace(
             kernel_cmd=wanted.app,
             name=wanted.app,
             keep=server is None,
-            lease=wanted.options.lease or "forever",
+            lease=wanted.options.lease or ("forever" if server is None else _VISIT_LEASE),
         )
         number = str(uuid.uuid4())
         info = {
@@ -378,14 +424,24 @@ class Carriage:
         # There is no such file: a path is what tells one life from another.
         path = runtime_directory() / f"rk-server-{number}"
         self.life = ServerLife(options, ConnectionFile(path, info, number))
+        self.life.on_job = on_job
+        self._looker, self._is_over = threading.Thread(daemon=True), False
 
     @property
     def was_left(self) -> bool:
         """Whether the person has ended it, and not the server."""
         return bool(self.life.terminated_by)
 
-    def carry(self) -> None:
+    @property
+    def stays(self) -> bool:
+        """Whether the server goes on that the person has left."""
+        return self._server is not None or self.life.was_left
+
+    def carry(self, began: Callable[[], None]) -> None:
         """Carry its socket, until the person or the server ends that.
+
+        Args:
+            began: is called once others can see that there is a server, or will be one.
 
         Raises:
             RemoteKernelsError: it failed.
@@ -396,8 +452,9 @@ class Carriage:
             stack.callback(place.remove)
             open_log(self.life, stack)
             carried = self._carried(place)
-            carried.on_up = lambda: self._on_up(carried)
+            carried.on_begin, carried.on_up = began, lambda: self._on_up(carried)
             carried.begin(log_in(self.life, place.path), stack)
+            stack.callback(self._end_look)
             carried.carry_until_the_end(wakeups)
             if self.life.terminated_by or self.life.ended_well:
                 return
@@ -409,11 +466,11 @@ class Carriage:
             return ServerInJob(life, place, None)
         if server is None:
             return StartedServer(life, place, server_order(life))
-        order = ServerOrder(server.facts["address"], server.facts["pid"], spool_of(life.options))
+        order = ServerOrder(server.facts["address"], server.facts["pid"])
         return VisitedServer(life, place, order, _hop(server))
 
     def _on_up(self, carried: _Carried) -> None:
-        if self._server is not None:
+        if self._server is not None and not self._server.is_starting:
             self._told(self._server, self.port)
             return
         found: list[Server | RemoteKernelsError] = []
@@ -427,32 +484,46 @@ class Carriage:
         ready = carried.from_thread(take)
 
         def look() -> None:
-            try:
-                found.append(self._new_server(carried))
-            except RemoteKernelsError as error:
-                found.append(error)
+            while not found:
+                try:
+                    found.append(self._as_it_tells(carried))
+                except RemoteKernelsError as error:
+                    if carried.channel.is_away and not self._is_over:
+                        # What it tells can wait until there is a line again.
+                        time.sleep(_LINE_AGAIN)
+                    else:
+                        found.append(error)
             ready()
 
-        threading.Thread(target=look, daemon=True).start()
+        self._looker = threading.Thread(target=look, daemon=True)
+        self._looker.start()
 
-    def _new_server(self, carried: _Carried) -> Server:
-        """The server that was started, as it tells of itself.
+    def _end_look(self) -> None:
+        """Let what looks at the server leave nothing behind, unless it hangs."""
+        self._is_over = True
+        if self._looker.is_alive():
+            self._looker.join(_FILE_PATIENCE)
+
+    def _as_it_tells(self, carried: _Carried) -> Server:
+        """The server that has just begun to listen, as it tells of itself.
 
         Raises:
-            RemoteKernelsError: its host cannot be asked.
+            RemoteKernelsError: its host cannot be asked, or does not know it.
         """
         life, hop = self.life, b""
-        if isinstance(carried, ServerInJob):
+        number = life.connection.kernel_id[:8]
+        if self._server is not None:
+            number, hop = self._server.id, _hop(self._server)
+        elif isinstance(carried, ServerInJob):
             assert issubclass(life.interface, Scheduler)
             job = carried.allocation.job
             hop = hop_to(life.interface, job.id if job is not None else "", life.node)
         deadline = time.monotonic() + _FILE_PATIENCE
-        with self._wanted.errand(self._log, hop) as errand:
+        with self._wanted.errand(_not_told, hop) as errand:
             while True:
-                found = servers(errand, life.options.workdir or "")
-                (server,) = [x for x in found if x.id == life.connection.kernel_id[:8]]
+                server = _on_its_node(errand, number)
                 # Not all that serve a page say where they are.
-                if server.says_where or time.monotonic() >= deadline:
+                if server.says_where or self._is_over or time.monotonic() >= deadline:
                     return server
                 time.sleep(_LOOK_AGAIN)
 
@@ -468,16 +539,34 @@ def in_job(wanted: Wanted, server: Server, log: Callable[[str], None]) -> Server
     Raises:
         RemoteKernelsError: it is not there, or not yet.
     """
-    if server.waits:
-        raise ServerError(f"the server waits for its job: {server.waits}")
+    if server.waits or not server.job:
+        raise ServerError(
+            f"the server waits for its job: {server.waits or server.facts['job_name']}",
+            advice="come back when it has begun; --stop gives the job back",
+        )
     with wanted.errand(log, _hop(server)) as errand:
-        for there in servers(errand, ""):
-            if there.id == server.id:
-                known = {
-                    name: server.facts[name] for name in ("job", "node", "interface", "keeper")
-                }
-                return Server({**there.facts, **known})
-    raise ServerError(f"the server {server.id} is not in its job {server.job} any more")
+        there = _on_its_node(errand, server.id)
+    known = {name: server.facts[name] for name in ("job", "job_name", "node", "interface")}
+    return Server({**there.facts, **known, "keeper": server.facts["keeper"]})
+
+
+def _on_its_node(errand: Errand, number: str) -> Server:
+    """A server of ours as the machine tells of it on which it runs.
+
+    Args:
+        errand: to that machine, with MODULES.
+        number: its id.
+
+    Raises:
+        ServerError: it is not there.
+    """
+    for server in _all_servers(errand, ""):
+        if server.id == number and not server.is_in_job:
+            return server
+    raise ServerError(
+        f"the server {number} is not on {errand.node}",
+        advice="if several machines stand behind the host's name, name one of them",
+    )
 
 
 def _hop(server: Server) -> bytes:
@@ -488,3 +577,7 @@ def _hop(server: Server) -> bytes:
     if not issubclass(scheduler, Scheduler):
         raise RemoteKernelsError("the far side tells of a job in no way that we know")
     return hop_to(scheduler, server.job, str(server.facts["node"]))
+
+
+def _not_told(word: str) -> None:
+    """Whether somebody is asked is of no interest: nothing is shown meanwhile."""

@@ -61,6 +61,7 @@ class Life:
 
     Attributes:
         kind: what it is the life of, in a word for a person.
+        stop_command: that ends it from elsewhere.
         interface: of the kernel.
         options: those that the interface can use.
         way: to the machine on which the session begins; None for this one.
@@ -85,6 +86,7 @@ class Life:
     """
 
     kind: ClassVar[str] = "kernel"
+    stop_command: ClassVar[str] = "remote-kernels stop"
 
     def __init__(self, options: KernelOptions, connection: ConnectionFile) -> None:
         """Prepare everything that needs no connection.
@@ -254,7 +256,9 @@ class Life:
         """
         status, said = self.far_status, self.said
         if self._stopped:
-            return errors.KernelStoppedError("the kernel was stopped with 'remote-kernels stop'")
+            return errors.KernelStoppedError(
+                f"the {self.kind} was stopped with '{self.stop_command}'"
+            )
         if self._failed:
             return self._placing_error(self._failed)
         if self.stage == "login":
@@ -283,6 +287,13 @@ class Life:
         if self.stage == "starting":
             return self._start_error(status, ended)
         return errors.KernelDiedError(f"the {self.kind} {ended}", said=said)
+
+    def advice_when_refused(self) -> str:
+        """What to try when the way back was refused, which is not tried again by itself."""
+        return (
+            "then interrupt the kernel: that makes another attempt (a remote-kernels login does "
+            "so, too)"
+        )
 
     def _start_error(self, status: int, ended: str) -> RemoteKernelsError:
         if status in (126, 127) or any("Command not found" in line for line in self.said):
@@ -362,10 +373,14 @@ def number(word: str) -> int:
     return int(word)
 
 
-def parted() -> errors.ConnectionLostError:
-    """Why a launcher ends that was away from a kernel that is kept, and was taken for lost."""
+def parted(kind: str) -> errors.ConnectionLostError:
+    """Why a launcher ends that was away from what is kept, and was taken for lost.
+
+    Args:
+        kind: what is kept, in a word for a person.
+    """
     return errors.ConnectionLostError(
-        "the kernel took this machine for lost, and goes on without it",
+        f"the {kind} took this machine for lost, and goes on without it",
         advice="start it again: that is the way back to it",
     )
 

@@ -24,14 +24,12 @@ class ServerOrder:
     Attributes:
         address: where it listens.
         pid: its process number.
-        spool: bytes that wait for a launcher that was lost.
     """
 
-    def __init__(self, address: "Address", pid: int, spool: int) -> None:
+    def __init__(self, address: "Address", pid: int) -> None:
         # JSON knows no tuples.
         self.address = address if isinstance(address, str) else (address[0], address[1])
         self.pid = pid
-        self.spool = spool
 
 
 class ServerKeeper(SocketKeeper):
@@ -43,7 +41,7 @@ class ServerKeeper(SocketKeeper):
         assert isinstance(server, ServerOrder)
         # What is carried ends with its launcher.
         order.keeps = False
-        super().__init__(order, guard, parent, server.spool, SERVER_SOCKETS)
+        super().__init__(order, guard, parent, 0, SERVER_SOCKETS)
         self._server = server
 
     def begin(self) -> None:

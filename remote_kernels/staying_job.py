@@ -56,7 +56,7 @@ class StayingJob(KeptJob):
         """See :class:`KeptJob`; a keeper that took us for dead has left the kernel alone."""
         if line == "PARTED":
             self._leave()
-            self.channel.fail(parted())
+            self.channel.fail(parted(self.life.kind))
         else:
             super().on_login_host(line)
 

@@ -118,7 +118,7 @@ class StayingKernel(KernelVisit):
             self.front_ends.on_missed(rest)
             return
         if word == "PARTED":
-            self.channel.fail(parted())
+            self.channel.fail(parted(self.life.kind))
         super().on_message(line)
         if word == "START" and not self.front_ends.can_connect:
             # A new one, with the file that Jupyter wrote.

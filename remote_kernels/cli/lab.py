@@ -6,8 +6,9 @@ import html
 import os
 import shlex
 import threading
+import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -42,11 +43,25 @@ from remote_kernels.lab import (
 from remote_kernels.options import WAY_OPTIONS, KernelOptions, flag_and_value
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.profiles import at_host, profiles, server_options
-from remote_kernels.questions import ASKED, ASKING
+from remote_kernels.questions import ASKING
+from remote_kernels.turn import Turn
 from remote_kernels.whereabouts import age, way_to, ways
 
 _GROUP = "The server"
-_NOT_OF_A_SERVER = ("name", "language", "host", "channel", "existing", "keep", "kernel_cmd")
+# For somebody else's start here, who may be asked for a password; and between two looks.
+_TURN_PATIENCE, _LOOK_AGAIN = 60.0, 0.1
+# Seconds after which every browser has read its page.
+_PAGE_LASTS = 3600.0
+_NOT_OF_A_SERVER = (
+    "name",
+    "language",
+    "host",
+    "channel",
+    "existing",
+    "keep",
+    "kernel_cmd",
+    "spool",
+)
 
 
 def _own(flags: Sequence[str], text: str, **settings: Any) -> ManageOption:
@@ -148,40 +163,57 @@ def _carry(host: str, wanted: Wanted, *, browser: bool) -> None:
     Raises:
         RemoteKernelsError: it failed.
     """
-    with render.progress(f"logging in to {wanted.way}", quiet=False) as log:
-        with wanted.errand(log) as errand:
-            found = servers(errand, wanted.options.workdir or "")
-            log(ASKING)
-        server = next((server for server in found if server.is_here), None)
-        if server is not None and server.job:
-            log(ASKED)
-            server = in_job(wanted, server, log)
-        log(ASKING)
-    where = wanted.options.workdir or "your home"
-    if server is None:
-        render.say(printable(f"No server of yours runs in {where} on {wanted.way}."))
-        _check_way(wanted)
-        render.say(printable(f"Starting {wanted.app} in {where} on {wanted.way}."))
-    else:
-        render.say(printable(f"{server.name} runs in {where} since {age(server.since)}."))
+    # Of two that come at once, the second is to find the server of the first.
+    turn = Turn(runtime_directory())
     with ExitStack() as stack:
+        stack.callback(turn.give)
+        with render.progress(f"logging in to {wanted.way}", quiet=False) as log:
+            _await(turn)
+            server = _found(wanted, log)
+            log(ASKING)
+        where = wanted.options.workdir or "your home"
+        if server is None:
+            render.say(printable(f"No server of yours runs in {where} on {wanted.way}."))
+            _check_way(wanted)
+            render.say(printable(f"Starting {wanted.app} in {where} on {wanted.way}."))
+        else:
+            turn.give()
+            render.say(printable(f"{server.name} runs in {where} since {age(server.since)}."))
         told = _Told(host, wanted, stack, browser=browser)
-        carriage = Carriage(wanted, server, told.up, lambda word: None)
-        carriage.carry()
-        told.left(has_ended=not carriage.was_left)
+        carriage = Carriage(wanted, server, told.up, told.waits)
+        carriage.carry(began=turn.give)
+        told.left(carriage)
+
+
+def _found(wanted: Wanted, log: Callable[[str], None]) -> Server | None:
+    """The server that runs in the directory; None if none does.
+
+    Raises:
+        RemoteKernelsError: its host cannot be asked, or it waits for its job.
+    """
+    with wanted.errand(log) as errand:
+        found = servers(errand, wanted.options.workdir or "")
+    server = next((server for server in found if server.is_here), None)
+    return in_job(wanted, server, log) if server is not None and server.is_in_job else server
+
+
+def _await(turn: Turn) -> None:
+    deadline = time.monotonic() + _TURN_PATIENCE
+    while not turn.take() and time.monotonic() < deadline:
+        time.sleep(_LOOK_AGAIN)
 
 
 def _check_way(wanted: Wanted) -> None:
     """Go the way to where a server would start, as ``remote-kernels check`` does.
 
     Raises:
-        ServerError: it does not lead there; why was said.
+        click.exceptions.Exit: it does not lead there; why was said.
     """
     place = PrivateDirectory()
     try:
         with steps_progress(quiet=False) as now:
-            program = shlex.split(wanted.app)[0]
-            for finding in check(wanted.options, program, place.path, fast=True, now=now):
+            options = wanted.options._replace(kernel_cmd=wanted.app)
+            for finding in check(options, "", place.path, fast=True, now=now):
                 show_step(finding)
                 if not finding.ok:
                     raise click.exceptions.Exit((finding.error or {}).get("exit_code") or 1)
@@ -191,9 +223,14 @@ def _check_way(wanted: Wanted) -> None:
 
 def _words_back(host: str, wanted: Wanted) -> list[str]:
     """The words of a command line that lead to a server again."""
-    words = [host] if host in profiles() else wanted.way.words()
-    if wanted.options.workdir is not None:
-        words += flag_and_value("--workdir", wanted.options.workdir)
+    own = at_host(host, {}) if host in profiles() else {}
+    known = Wanted(KernelOptions(**own), "", 0) if own else None
+    if known is not None and known.way == wanted.way:
+        words = [host]
+    else:
+        words, known = wanted.way.words(), None
+    if wanted.options.workdir != (known.options.workdir if known is not None else None):
+        words += flag_and_value("--workdir", wanted.options.workdir or "~")
     return words
 
 
@@ -203,6 +240,11 @@ class _Told:
     def __init__(self, host: str, wanted: Wanted, stack: ExitStack, *, browser: bool) -> None:
         self._stack, self._browser = stack, browser
         self._words = _words_back(host, wanted)
+        self._port = flag_and_value("--port", wanted.port) if wanted.port else []
+
+    def waits(self, text: str) -> None:
+        """Say how a job stands that is waited for."""
+        render.say(printable(text))
 
     def up(self, server: Server, port: int) -> None:
         """Say where it is, and let the browser show it."""
@@ -210,16 +252,23 @@ class _Told:
         render.say(printable(f"{server.name} on {server.node} is at {url}"))
         if server.has_password:
             render.say("It asks for the password that you have given it.")
+        elif server.is_open:
+            render.say("It asks for nothing: whoever reaches it over there may use it.")
         render.say("Ctrl-C leaves it; the server goes on. What comes back to it:")
-        render.say(f"  {shlex.join(['remote-kernels', 'lab', *self._words])}")
+        render.say(f"  {shlex.join(['remote-kernels', 'lab', *self._words, *self._port])}")
         render.say("What ends it:")
         render.say(f"  {shlex.join(['remote-kernels', 'lab', '--stop', *self._words])}")
         if self._browser:
             _browse(url, self._stack)
 
-    def left(self, *, has_ended: bool) -> None:
+    def left(self, carriage: Carriage) -> None:
         """Say how it ended."""
-        render.say("The server has ended." if has_ended else "Left; the server goes on.")
+        if not carriage.was_left:
+            render.say("The server has ended.")
+        elif carriage.stays:
+            render.say("Left; the server goes on.")
+        else:
+            render.say("Given up; nothing was left over there.")
 
 
 def _browse(url: str, stack: ExitStack) -> None:
@@ -227,7 +276,13 @@ def _browse(url: str, stack: ExitStack) -> None:
 
     As jupyter_server does, through a file of ours that leads there.
     """
-    path = runtime_directory() / f"rk-lab-{os.getpid()}-open.html"
+    directory = runtime_directory()
+    for old in directory.glob("rk-lab-*-open.html"):
+        # One of ours that was killed has left it.
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > _PAGE_LASTS:
+                old.unlink()
+    path = directory / f"rk-lab-{os.getpid()}-open.html"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     stack.callback(path.unlink, missing_ok=True)
     with open(descriptor, "w", encoding="utf-8") as file:
@@ -294,15 +349,16 @@ def _stop(host: str, wanted: Wanted) -> None:
     text = printable(f"stopping the server on {host}")
     with render.progress(text, quiet=False) as log, wanted.errand(log) as errand:
         found = servers(errand, wanted.options.workdir or "")
-        meant = [server for server in found if server.is_here]
-        if not meant and wanted.options.workdir is None and len(found) == 1:
-            meant = found
-        if len(meant) != 1:
+        # That which would be come back to.
+        meant = next((server for server in found if server.is_here), None)
+        if meant is None and wanted.options.workdir is None and len(found) == 1:
+            (meant,) = found
+        if meant is None:
             where = wanted.options.workdir or "your home"
             there = "\n".join(f"{server.name} in {server.directory}" for server in found)
             raise ServerError(
-                f"{len(meant) or 'no'} servers of yours run in {where} on {host}",
+                f"no server of yours runs in {where} on {host}",
                 advice=f"name the directory with --workdir; there are:\n{there}" if there else "",
             )
-        stop(errand, meant[0])
-    render.say(printable(f"Stopped {meant[0].name} in {meant[0].directory} on {host}."))
+        stop(errand, meant)
+    render.say(printable(f"Stopped {meant.name} in {meant.directory or '-'} on {host}."))
