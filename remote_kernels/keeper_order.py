@@ -148,8 +148,10 @@ def server_order(life: Life, cancel: str = "") -> KernelOrder:
         # A port of the person's own configuration would not fit; this one counts as none.
         command += [f"{app} --no-browser --port=8888 --sock=", ["ip"], "-", ["port"]]
     else:
-        # Where somebody else has taken the port, another is of no use.
-        command += [f"{app} --no-browser --ip=127.0.0.1 --port-retries=0 --port=", ["port"]]
+        # Where somebody else has taken the port, another is of no use. Written so, programs that
+        # know no such option pass it over.
+        rest = "--no-browser --ip=127.0.0.1 --ServerApp.port_retries=0 --port="
+        command += [f"{app} {rest}", ["port"]]
     return KernelOrder(
         sockets=SERVER_SOCKETS,
         file=[life.connection.info["key"]],

@@ -653,8 +653,8 @@ class KernelKeeper(SocketKeeper):
         self.told_end = True
         self.tell("EXIT", str(self._kernel.status), "MEMORY" * self._kernel.out_of_memory)
         if self._keeps and self._line is None:
-            # Nobody waits to hear it.
-            self.finish()
+            # Nobody waits to hear it. Not at once: the loop is about to wait.
+            self.loop.after(0, self.finish)
 
 
 def _is_of_home(path: str) -> bool:

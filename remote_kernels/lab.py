@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import threading
 import time
@@ -265,6 +266,16 @@ class Wanted(NamedTuple):
         )
 
 
+# What jupyter_core and Python say of a program that is not installed.
+_NOT_THERE = re.compile(r"Jupyter command `.*` not found|No module named ")
+_INSTALL = (
+    "where an environment has it, name it: --activate DIR, or "
+    "--remote-precmd 'conda activate NAME'\n"
+    "else install it over there: python3 -m pip install jupyterlab"
+)
+_BY_HAND = "run the command by hand over there"
+
+
 class ServerLife(Life):
     """What is wanted of a server, and what has come of it.
 
@@ -292,12 +303,12 @@ class ServerLife(Life):
         """Why it ended; see :class:`Life`."""
         error = super().end_error(private)
         if isinstance(error, (errors.CommandNotFoundError, errors.KernelStartError)):
+            is_absent = isinstance(error, errors.CommandNotFoundError)
+            is_absent = is_absent or any(map(_NOT_THERE.search, error.said))
             return ServerError(
                 f"the server could not be started: {self.kernel_cmd}",
                 said=error.said,
-                advice="where an environment has it, name it: --activate DIR, or "
-                "--remote-precmd 'conda activate NAME'\n"
-                "else install it over there: python3 -m pip install jupyterlab",
+                advice=_INSTALL if is_absent else _BY_HAND,
             )
         if isinstance(error, errors.KernelDiedError):
             return ServerError(error.sentence, said=error.said, advice=error.advice)

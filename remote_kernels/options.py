@@ -419,7 +419,7 @@ class ServerOptions(NamedTuple):
         Option(
             ("--app",),
             "Command that starts the server over there, as in 'jupyter lab' (when nothing is "
-            "said), 'jupyter notebook' or 'voila report.ipynb'.",
+            "said), 'jupyter notebook' or 'voila report.ipynb --token'.",
             "COMMAND",
         ),
     )
