@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 # Their assertions, too, are to tell what was there.
-pytest.register_assert_rewrite("attached", "bed", "contract", "frontend", "queues")
+pytest.register_assert_rewrite("attached", "bed", "carried", "contract", "frontend", "queues")
 
 from bed import Bed, GridEngine, Oar, Scheduler, Slurm, Watch  # noqa: E402
 from bed.client import FD_VARIABLE  # noqa: E402

@@ -252,8 +252,11 @@ class _Told:
         render.say(printable(f"{server.name} on {server.node} is at {url}"))
         if server.has_password:
             render.say("It asks for the password that you have given it.")
-        elif server.is_open:
-            render.say("It asks for nothing: whoever reaches it over there may use it.")
+        elif server.may_be_open:
+            render.say(
+                "It has no token: unless it asks for a password, whoever reaches it over there may "
+                "use it."
+            )
         render.say("Ctrl-C leaves it; the server goes on. What comes back to it:")
         render.say(f"  {shlex.join(['remote-kernels', 'lab', *self._words, *self._port])}")
         render.say("What ends it:")
