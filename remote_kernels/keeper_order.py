@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from remote_kernels.connection_file import copy_parts
@@ -123,8 +124,14 @@ def kernel_order(life: Life, cancel: str = "") -> KernelOrder:
     )
 
 
-# Where a server's port, or its socket, goes into its command.
+# Where a server's port goes into its command.
 _PORT = "{port}"
+# Its command may be a function of the shell.
+_TOKEN_FILE = {
+    "sh": "export JUPYTER_TOKEN_FILE=",
+    "fish": "set -gx JUPYTER_TOKEN_FILE ",
+    "csh": "setenv JUPYTER_TOKEN_FILE ",
+}
 # A server lets its kernels end before it does.
 _SERVER_END_PATIENCE = 10.0
 
@@ -140,7 +147,7 @@ def server_order(life: Life, cancel: str = "") -> KernelOrder:
         cancel: sh command that cancels its job.
     """
     app = life.kernel_cmd
-    command: list[str | list[str]] = ["env JUPYTER_TOKEN_FILE=", ["path"], " "]
+    command: list[str | list[str]] = [["path"], "\n"]
     if _PORT in app:
         before, *others = app.split(_PORT)
         command += [before, *(part for other in others for part in (["port"], other))]
@@ -162,17 +169,25 @@ def server_order(life: Life, cancel: str = "") -> KernelOrder:
         ip="",
         ports=[],
         end_patience=_SERVER_END_PATIENCE,
-        **_start(life, command, cancel),
+        **_start(life, command, cancel, _TOKEN_FILE),
     )
 
 
-def _start(life: Life, command: list[str | list[str]], cancel: str) -> dict[str, Any]:
-    """What an order says of the start, whatever is started."""
+def _start(
+    life: Life, command: list[str | list[str]], cancel: str, before: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What an order says of the start, whatever is started.
+
+    Args:
+        life: of the kernel or the server.
+        command: that starts it.
+        cancel: sh command that cancels its job.
+        before: what stands before the command in each dialect.
+    """
     options, environment = life.options, life.environment
+    texts = {d: shell_text(d, life.mark, options.precmd, environment) for d in DIALECTS}
     return {
-        "texts": {
-            d: [shell_text(d, life.mark, options.precmd, environment), *command] for d in DIALECTS
-        },
+        "texts": {d: [texts[d] + (before[d] if before else ""), *command] for d in DIALECTS},
         "variables": environment.handed_over(),
         "shell": life.interface.shell(options),
         "workdir": options.workdir or "",

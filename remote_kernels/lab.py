@@ -330,12 +330,16 @@ class _Carried(KeptLife):
     def on_message(self, line: str) -> None:
         """See :class:`KeptLife`."""
         super().on_message(line)
-        if not self._has_begun:
-            self._has_begun = True
-            self.on_begin()
+        self.has_begun()
         if line == "UP" and not self._is_up:
             self._is_up = True
             self.on_up()
+
+    def has_begun(self) -> None:
+        """There is a keeper, of which others can learn that there is a server, or will be one."""
+        if not self._has_begun:
+            self._has_begun = True
+            self.on_begin()
 
     def interrupt(self) -> None:
         """Ctrl-C: leave it."""
@@ -373,6 +377,7 @@ class ServerInJob(_Carried, KeptJob):
             self.channel.fail(parted(self.life.kind))
         else:
             super().on_login_host(line)
+            self.has_begun()
 
     def terminate(self) -> None:
         """Leave; the server stays, if it has begun. See :class:`KeptLife`."""
