@@ -239,18 +239,27 @@ def _is_running(bed: Bed, log: str) -> bool:
 _NOT_NEEDED = ("jupyter_lsp", "notebook", "notebook_shim", "voila.server_extension")
 
 
-def light(machine: Machine, user: str, *, without_lab: bool = True, **settings: Any) -> None:
+def light(
+    machine: Machine,
+    user: str,
+    *,
+    without_lab: bool = True,
+    others: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> None:
     """Write somebody's own configuration of Jupyter over there.
 
     Args:
         machine: theirs.
         user: who they are.
         without_lab: JupyterLab is no part of the server either.
+        others: further ones, of other classes than the server's.
         settings: further ones, of the server.
     """
     off = (*_NOT_NEEDED, *["jupyterlab"] * without_lab)
     extensions = {**dict.fromkeys(off, False), "jupyter_server_terminals": True}
-    text = json.dumps({"ServerApp": {"jpserver_extensions": extensions, **settings}})
+    server = {"jpserver_extensions": extensions, **settings}
+    text = json.dumps({"ServerApp": server, **(others or {})})
     machine.write(f"/home/{user}/.jupyter/jupyter_server_config.json", text, user=user)
 
 

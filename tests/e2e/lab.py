@@ -138,6 +138,22 @@ class Lab:
         """Press keys, one after the other."""
         ActionChains(self._chrome).send_keys(*keys).perform()
 
+    def open_terminal(self) -> None:
+        """Click at the launcher's tile of a terminal, in a tab of its own, and wait for it."""
+        self.menu("File", "New Launcher")
+        self.click('.jp-LauncherCard[data-category="Other"]', "Terminal")
+        self.click(".jp-Terminal .xterm-screen")
+
+    def upload(self, file: Path) -> None:
+        """Click at the file browser's button, choose a file of this machine, and wait for it."""
+        # What the button opens is the browser's own, and no part of the page.
+        self._script(
+            "HTMLInputElement.prototype.click = function () { document.body.append(this); }"
+        )
+        self.click('.jp-FileBrowser [data-jp-item-name="uploader"] jp-button')
+        self._chrome.find_element(By.CSS_SELECTOR, "body > input[type=file]").send_keys(str(file))
+        self.wait_for(".jp-DirListing-itemText", file.name)
+
     def open_notebook(self, display_name: str) -> None:
         """Click at the launcher's tile of a kernel and wait for the kernel."""
         self.click(tile(display_name))
