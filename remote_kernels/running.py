@@ -16,7 +16,7 @@ import time
 
 from remote_kernels.answers import CannotAnswer
 from remote_kernels.login_environment import login_environment, output_of
-from remote_kernels.processes import Process, processes, words_of
+from remote_kernels.processes import Process, lives, processes, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -636,7 +636,8 @@ def send_signal(
 
 
 def _is_same(pid: int, began: float) -> bool:
-    return any(x.pid == pid and abs(x.began - began) < 1.5 for x in processes())
+    # One that has ended may stay in the list until its parent looks.
+    return lives(pid) and any(x.pid == pid and abs(x.began - began) < 1.5 for x in processes())
 
 
 def leftovers() -> "Iterator[Facts]":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_kernels import discovery, installation, keeper_text, whereabouts
+from remote_kernels import discovery, installation, keeper_text, lab, whereabouts
 from remote_kernels.keeper_text import start_of_program
 from remote_kernels.shell_text import BOOTSTRAP
 from unit.test_keeper import PYTHONS
@@ -18,6 +18,7 @@ PROGRAMS = {
     "discovery": discovery.MODULES,
     "installation": installation.MODULES,
     "whereabouts": whereabouts.MODULES,
+    "lab": lab.MODULES,
 }
 
 
@@ -69,3 +70,22 @@ def test_kernels_are_looked_for(python: str, tmp_path: Path) -> None:
     call = "print([(x['file'], x['stale']) for x in next(kernels()) if not x['ours']])"
     found = said(python, tuple(whereabouts.MODULES), call, tmp_path)
     assert f"({str(file)!r}, True)" in found
+
+
+@pytest.mark.parametrize("python", ["/usr/bin", *map(str, PYTHONS)], ids=os.path.basename)
+def test_servers_are_looked_for(python: str, tmp_path: Path) -> None:
+    runtime = tmp_path / ".local/share/jupyter/runtime"
+    runtime.mkdir(parents=True)
+    call = f"""
+import json, os, socket
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen()
+port = listener.getsockname()[1]
+known = {{"pid": os.getpid(), "port": port, "hostname": "localhost", "root_dir": "/srv"}}
+with open(f"{runtime}/jpserver-{{os.getpid()}}.json", "w") as file:
+    json.dump(known, file)
+(found,) = [x for x in next(servers("/srv")) if not x["ours"]]
+print(found["pid"] == os.getpid(), found["address"] == ("127.0.0.1", port), found["here"])
+"""
+    assert said(python, tuple(lab.MODULES), call, tmp_path) == "True True True\n"
