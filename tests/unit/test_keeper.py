@@ -25,8 +25,9 @@ from remote_kernels.command_keeper import CommandOrder
 from remote_kernels.keeper import FIRST_SOCKET, MESSAGES, OUTPUT, Order
 from remote_kernels.keeper_text import SEND, attachment, start_of_keeper
 from remote_kernels.kernel_keeper import KernelOrder
+from remote_kernels.server_keeper import ServerOrder
 from remote_kernels.shell_text import BOOTSTRAP, READY
-from remote_kernels.socket_keeper import SOCKETS
+from remote_kernels.socket_keeper import SERVER_SOCKETS, SOCKETS
 from unit.processes import parent_of, stat_of
 
 MARK = "@rk-test"
@@ -67,7 +68,12 @@ while True:
 """
 
 
-def order(held: CommandOrder | KernelOrder, on_terminal: bool = False) -> Order:
+def order(
+    held: CommandOrder | KernelOrder | ServerOrder,
+    on_terminal: bool = False,
+    *,
+    keeps: bool = False,
+) -> Order:
     """The order for what is to be held."""
     return Order(
         held,
@@ -77,7 +83,7 @@ def order(held: CommandOrder | KernelOrder, on_terminal: bool = False) -> Order:
         stays_near=False,
         on_terminal=on_terminal,
         about='{"name": "Test"}',
-        keeps=False,
+        keeps=keeps,
     )
 
 
@@ -525,3 +531,92 @@ def test_a_person_restarts_a_kernel(near: Near) -> None:
     assert status["group"] == os.getpgid(after)
     asked("STOP", said.split()[2])
     wait_until(lambda: not runs(after), 10, "its end")
+
+
+# --- a Jupyter server -----------------------------------------------------------------------------
+
+FLOOD = "head -c 4000000 /dev/zero | tr '\\0' x\n"
+SERVER_FILE = ['{"a_port": ', ["port"], ', "ip": "', ["ip"], '", "transport": "tcp"}']
+
+
+def of_server(directory: Path, before: str = "") -> Near:
+    """The launcher's end of a server, which echoes."""
+    program = [f"{before}exec {sys.executable} {directory}/echo.py ", ["path"]]
+    return Near(
+        *(directory, "/usr/bin"),
+        sockets=SERVER_SOCKETS,
+        file=SERVER_FILE,
+        file_name="token",
+        is_private=True,
+        transport="tcp",
+        texts={"sh": program},
+        end_patience=60.0,
+    )
+
+
+def test_a_server_goes_on_though_nobody_takes_what_it_prints(tmp_path: Path) -> None:
+    near = of_server(tmp_path, FLOOD)
+    near.output.receiver = lambda data: None
+    try:
+        near.session(start_of_keeper(near.order))
+        near.heard("UP")
+        near.tell("OPEN", str(FIRST_SOCKET), "0")
+        blob = os.urandom(3 << 20)
+        near.open(FIRST_SOCKET).write(blob)
+        near.until(lambda: near.arrived[FIRST_SOCKET] == blob, "the echo")
+        near.tell("TERM")
+        near.heard("EXIT 143")
+        assert b"PAUSED" not in near.arrived[MESSAGES]
+    finally:
+        near.close()
+
+
+def test_a_server_that_is_stopped_while_nobody_is_there_is_over_at_once(tmp_path: Path) -> None:
+    near = of_server(tmp_path)
+    near.order = order(near.kernel, keeps=True)
+    try:
+        path = near.session(start_of_keeper(near.order)).split()[2]
+        near.heard("UP")
+        (token,) = Path(path).parent.glob("token")
+        assert stat.S_IMODE(token.stat().st_mode) == 0o600
+        near.tell("LEAVE", "0")
+        near.until(lambda: near.ended, "the end of the line")
+        assert json.loads(asked("STATUS", path))["state"] == "running"
+        assert asked("STOP", path) == "yes"
+        # Long before its patience is at an end.
+        wait_until(lambda: not Path(path).parent.exists(), 20, "the end of its keeper")
+    finally:
+        near.close()
+
+
+def test_the_way_to_a_server_that_runs(near: Near, tmp_path: Path) -> None:
+    file = tmp_path / "server.json"
+    address = str(tmp_path / "server-1")
+    file.write_text(json.dumps({"transport": "ipc", "ip": address[:-2], "a_port": 1}))
+    with subprocess.Popen([sys.executable, str(tmp_path / "echo.py"), str(file)]) as server:
+        try:
+            visit = order(ServerOrder(address, server.pid))
+            path = near.session(start_of_keeper(visit)).split()[2]
+            near.heard("UP")
+            assert json.loads(asked("STATUS", path))["visits"] == address
+            near.tell("OPEN", str(FIRST_SOCKET), "0")
+            near.open(FIRST_SOCKET).write(b"here")
+            near.heard("here", FIRST_SOCKET)
+            # It can be left, and does not end what it leads to.
+            assert asked("STOP", path) == "yes"
+            near.heard("EXIT 0")
+            near.tell("END")
+            near.until(lambda: near.ended, "the end")
+            assert runs(server.pid)
+        finally:
+            server.kill()
+
+
+def test_the_way_to_a_server_that_ends(one: Near, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with subprocess.Popen(["sleep", "60"]) as server:
+            visit = order(ServerOrder(listener.getsockname(), server.pid))
+            one.session(start_of_keeper(visit))
+            one.heard("UP")
+            server.kill()
+        one.heard("EXIT 0")
