@@ -556,7 +556,12 @@ def of_server(directory: Path, before: str = "") -> Near:
 
 def test_a_server_goes_on_though_nobody_takes_what_it_prints(tmp_path: Path) -> None:
     near = of_server(tmp_path, FLOOD)
-    near.output.receiver = lambda data: None
+    printed: list[int] = []
+
+    def leave(data: memoryview) -> None:
+        printed.append(len(data))
+
+    near.output.receiver = leave
     try:
         near.session(start_of_keeper(near.order))
         near.heard("UP")
@@ -567,6 +572,10 @@ def test_a_server_goes_on_though_nobody_takes_what_it_prints(tmp_path: Path) -> 
         near.tell("TERM")
         near.heard("EXIT 143")
         assert b"PAUSED" not in near.arrived[MESSAGES]
+        # The rest of it was not kept.
+        near.output.consumed(sum(printed))
+        near.until(lambda: near.output.peer_ended, "the end of what it has printed")
+        assert sum(printed) < 2 << 20
     finally:
         near.close()
 
@@ -584,7 +593,7 @@ def test_a_server_that_is_stopped_while_nobody_is_there_is_over_at_once(tmp_path
         assert json.loads(asked("STATUS", path))["state"] == "running"
         assert asked("STOP", path) == "yes"
         # Long before its patience is at an end.
-        wait_until(lambda: not Path(path).parent.exists(), 20, "the end of its keeper")
+        wait_until(lambda: not Path(path).parent.exists(), 10, "the end of its keeper")
     finally:
         near.close()
 
