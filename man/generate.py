@@ -24,6 +24,7 @@ from remote_kernels.cli.demo import demo
 from remote_kernels.cli.deps import deps
 from remote_kernels.cli.discover import discover
 from remote_kernels.cli.hosts import hosts
+from remote_kernels.cli.lab import lab
 from remote_kernels.cli.login import login, logout
 from remote_kernels.cli.logs import logs, report
 from remote_kernels.cli.manage import manage
@@ -37,6 +38,7 @@ from remote_kernels.options import DECLARED, KernelOptions
 PAGES = [
     Path(__file__).with_name("remote-kernels.1"),
     Path(__file__).with_name("remote-kernels-hosts.1"),
+    Path(__file__).with_name("remote-kernels-lab.1"),
     Path(__file__).with_name("remote-kernels-login.1"),
     Path(__file__).with_name("remote-kernels-check.1"),
     Path(__file__).with_name("remote-kernels-discover.1"),
@@ -164,6 +166,7 @@ def generated(page: str) -> str:
         "OPTIONS": options,
         "DEMO OPTIONS": partial(options_of, demo),
         "HOSTS OPTIONS": partial(options_of, hosts),
+        "LAB OPTIONS": partial(options_of, lab, *DECLARED),
         "LOGIN OPTIONS": partial(options_of, login),
         "LOGOUT OPTIONS": partial(options_of, logout),
         "CHECK OPTIONS": partial(options_of, check, *DECLARED),

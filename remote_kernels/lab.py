@@ -428,7 +428,8 @@ class Carriage:
             kernel_cmd=wanted.app,
             name=wanted.app,
             keep=server is None,
-            lease=wanted.options.lease or ("forever" if server is None else _VISIT_LEASE),
+            # That of a profile is for kernels: a server that is left is not lost.
+            lease="forever" if server is None else _VISIT_LEASE,
         )
         number = str(uuid.uuid4())
         info = {
