@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,10 @@ _SERVERS = "Its Jupyter server, for 'remote-kernels lab'"
 def complete_hosts(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The names of profiles that begin so."""
-    found = profiles.profiles().values()
+    """The names of profiles that begin so; none where their file cannot be read."""
+    found: Iterable[Profile] = ()
+    with suppress(ProfileError):
+        found = profiles.profiles().values()
     return [
         CompletionItem(profile.name, help=str(profile.options["host"]))
         for profile in found

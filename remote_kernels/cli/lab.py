@@ -40,7 +40,7 @@ from remote_kernels.lab import (
     servers,
     stop,
 )
-from remote_kernels.options import WAY_OPTIONS, KernelOptions, flag_and_value
+from remote_kernels.options import OF_A_HOST, WAY_OPTIONS, KernelOptions, flag_and_value
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.profiles import at_host, profiles, server_options
 from remote_kernels.questions import ASKING
@@ -52,16 +52,8 @@ _GROUP = "The server"
 _TURN_PATIENCE, _LOOK_AGAIN = 60.0, 0.1
 # Seconds after which every browser has read its page.
 _PAGE_LASTS = 3600.0
-_NOT_OF_A_SERVER = (
-    "name",
-    "language",
-    "host",
-    "channel",
-    "existing",
-    "keep",
-    "kernel_cmd",
-    "spool",
-)
+# What may be said of a host, and means something where a server runs.
+_OF_A_SERVER = set(OF_A_HOST) - {"host", "channel", "keep", "lease", "spool"} | {"verbose"}
 
 
 def _own(flags: Sequence[str], text: str, **settings: Any) -> ManageOption:
@@ -93,7 +85,7 @@ def _own(flags: Sequence[str], text: str, **settings: Any) -> ManageOption:
         *(
             param
             for param in kernel_params("The way there, and how a server is started")
-            if param.name not in _NOT_OF_A_SERVER
+            if param.name in _OF_A_SERVER
         ),
     ],
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -32,7 +32,7 @@ GUIDE = {"README.md", *(f"docs/guide/{path.name}" for path in ROOT.glob("docs/gu
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 # These need a host that is there.
-_HOST_COMMANDS = ("login", "discover", "attach", "ps")
+_HOST_COMMANDS = ("login", "discover", "attach", "lab", "ps")
 # What manage says when it has done something.
 SAID = re.compile(r"^(?:Added|Changed|Removed) kernel \[.*\]: .*\.$", re.MULTILINE)
 
@@ -76,6 +76,9 @@ def test_commands_do_what_the_page_says(
     page: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     printed = ""
+    for text in blocks(page, "text"):
+        if text.startswith("remote_user="):
+            (tmp_path / "remote.conf").write_text(text)
     for words in commands(page):
         needs_host = words[0] in _HOST_COMMANDS and len(words) > 1 and "local" not in words
         if words == ["demo"] or needs_host:
@@ -247,6 +250,18 @@ def node_of(page: str, section: str = "", user: str = "ada") -> str:
 def test_a_kernel_behind_the_gateways(bed: Bed) -> None:
     assert node_of("gateways.md") == "inner"
     assert [m.logins() for m in (bed.gw1, bed.gw2, bed.inner)] == [["gina"], ["gina"], ["ada"]]
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_whole_server(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    far = {"me@gpu.example.org": "ada@far", "gpu.example.org": "far", "user='me'": "user='ada'"}
+    reader = Reader("whole-server.md", far)
+    (text,) = [text for text in reader.blocks("text") if text.startswith("remote_user=")]
+    Path("remote.conf").write_text(text)
+    assert "Added host gpu: ada@far." in reader.run(reader.block("remote-kernels hosts --import"))
+    lines = reader.block("remote-kernels lab gpu\n").splitlines()
+    assert reader.run(lines[1]) == "No servers run on gpu.\n"
 
 
 @pytest.mark.usefixtures("kernels")

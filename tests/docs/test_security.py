@@ -24,6 +24,16 @@ HELD = {
     "`remote-kernels deps` runs nothing": ["unit/test_deps.py::test_nothing_that_is_read_is_run"],
     "With a scheduler": ["cluster/test_slurm.py", "cluster/test_ends.py"],
     "A launcher that is killed takes": ["sshd/test_resume.py"],
+    "`remote-kernels lab` leaves": [
+        "sshd/test_lab.py::test_from_the_start_to_the_end",
+        "sshd/test_lab.py::test_ways_to_leave_it",
+    ],
+    "`remote-kernels lab` listens": [
+        "sshd/test_lab.py::test_from_the_start_to_the_end",
+        "sshd/test_lab.py::test_a_notebook_on_a_unix_socket",
+    ],
+    "The token of a server": ["sshd/test_lab.py::test_the_token_is_nobodys"],
+    "What a host tells `lab`": ["unit/test_lab.py::test_where_the_browser_goes"],
     "`remote-kernels login` leaves": ["sshd/test_trust.py::test_what_a_login_leaves_behind"],
     "On this machine the launcher listens": ["sshd/test_trust.py::test_what_is_opened"],
     "To the network": ["sshd/test_trust.py::test_what_is_opened"],
@@ -43,7 +53,7 @@ HELD = {
         "sshd/test_trust.py::test_the_key_is_nowhere_on_this_side",
     ],
     "The values of `--env`": ["sshd/test_environments.py::test_an_environment_is_activated"],
-    "What a host tells": ["unit/test_discovery.py::test_a_host_that_lies"],
+    "What a host tells `discover`": ["unit/test_discovery.py::test_a_host_that_lies"],
     "With `--keep` a kernel": ["sshd/test_keep.py::test_the_way_back"],
     "`remote-kernels attach` listens": [
         "sshd/test_attach.py::test_the_newest_kernel_and_two_front_ends",

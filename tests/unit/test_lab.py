@@ -231,6 +231,8 @@ def test_names_of_hosts_are_completed(hosts: None) -> None:
     assert completed("") == ["gpu", "cluster"]
     assert completed("g") == ["gpu"]
     assert completed("me@") == []
+    config_file().write_text("[hosts", encoding="utf-8")
+    assert completed("") == []
 
 
 @pytest.mark.parametrize(
