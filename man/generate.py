@@ -20,6 +20,7 @@ import click
 
 from remote_kernels.cli.attach import attach
 from remote_kernels.cli.check import command as check
+from remote_kernels.cli.copy_id import copy_id
 from remote_kernels.cli.demo import demo
 from remote_kernels.cli.deps import deps
 from remote_kernels.cli.discover import discover
@@ -40,6 +41,7 @@ PAGES = [
     Path(__file__).with_name("remote-kernels-hosts.1"),
     Path(__file__).with_name("remote-kernels-lab.1"),
     Path(__file__).with_name("remote-kernels-login.1"),
+    Path(__file__).with_name("remote-kernels-copy-id.1"),
     Path(__file__).with_name("remote-kernels-check.1"),
     Path(__file__).with_name("remote-kernels-discover.1"),
     Path(__file__).with_name("remote-kernels-deps.1"),
@@ -169,6 +171,7 @@ def generated(page: str) -> str:
         "LAB OPTIONS": partial(options_of, lab, *DECLARED),
         "LOGIN OPTIONS": partial(options_of, login),
         "LOGOUT OPTIONS": partial(options_of, logout),
+        "COPY-ID OPTIONS": partial(options_of, copy_id),
         "CHECK OPTIONS": partial(options_of, check, *DECLARED),
         "DISCOVER OPTIONS": partial(options_of, discover, *DECLARED, "user", *_PLACES),
         "DEPS OPTIONS": partial(options_of, deps),

@@ -11,7 +11,7 @@ import os
 import select
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -21,7 +21,7 @@ from remote_kernels.keeper_text import NO_PYTHON, start_of_program
 from remote_kernels.kernel_log import printable
 from remote_kernels.lines import LONGEST_LINE
 from remote_kernels.private_directory import PrivateDirectory
-from remote_kernels.questions import Questions, find_answerer
+from remote_kernels.questions import Answerer, Questions, find_answerer
 from remote_kernels.refusals import why_refused
 from remote_kernels.session import PipeSession
 from remote_kernels.shared_login import KeptLogin, SharedLogin
@@ -35,6 +35,8 @@ _PATIENCE = 120.0
 _LARGEST, _LARGEST_UNPACKED = 1 << 25, 1 << 28
 # For an ssh whose session has ended to say why.
 _LAST_WORDS = 2.0
+# Lines that are remembered.
+_MOST_SAID = 40
 # So long the session stays open behind us, so that what comes next needs no login.
 _STAYS_FOR = 2
 
@@ -54,6 +56,8 @@ class Errand:
         *,
         alone: bool = False,
         hop: bytes = b"",
+        options: Sequence[str] | None = None,
+        answerer: Answerer | None = None,
         **how: Any,
     ) -> None:
         """Prepare.
@@ -65,9 +69,12 @@ class Errand:
                 :mod:`~remote_kernels.questions`.
             alone: over a connection of its own.
             hop: is sent first, and lets what follows go on from the host to a node.
+            options: said to ssh with -o, in place of the usual ones.
+            answerer: of what ssh asks; None for whoever can be found.
             how: see :func:`~remote_kernels.way_in.write_config`.
         """
         self._how, self._hop = how, hop
+        self._options, self._answerer = options, answerer
         self._way, self._modules, self._log, self._alone = way, modules, log, alone
         self._mark = f"@rk-{os.urandom(8).hex()}"
         self._said: list[str] = []
@@ -143,22 +150,23 @@ class Errand:
         stays_for = 0
         command = ["/bin/sh", "-c", BOOTSTRAP]
         if self._way is not None:
-            answerer = find_answerer(os.environ, terminal_first=True)
+            answerer = self._answerer
+            if answerer is None:
+                answerer = find_answerer(os.environ, terminal_first=True)
             login = prepare(
                 self._way, self._place.path, answerer, log=self._log, alone=self._alone, **self._how
             )
             self._questions, self._shared, self._kept = login
             stays_for = _STAYS_FOR if self._shared is not None else 0
-            options = (*OPTIONS, NOT_SHARED) if self._alone else OPTIONS
+            options: Sequence[str] = (*OPTIONS, NOT_SHARED) if self._alone else OPTIONS
+            if self._options is not None:
+                options = self._options
             command = self._way.command(self._place.path, BOOTSTRAP, options=options)
-        call = f"answer({self._mark!a}, FUNCTIONS, {stays_for})"
         self._session = PipeSession(command, self._questions)
         try:
-            for part in (self._hop, *start_of_program(self._modules, call, self._mark)):
+            for part in (self._hop, *self._program(stays_for)):
                 self._session.send(part)
-            kind, found = self._frame(LOGIN_PATIENCE)
-            if kind != TELL:
-                raise self._nonsense(kind)
+            self._hear_node()
         except BaseException:
             self._session.close()
             raise
@@ -167,6 +175,17 @@ class Errand:
                 self._questions.end()
             if self._shared is not None:
                 self._shared.give_turn()
+
+    def _program(self, stays_for: int) -> Iterable[bytes]:
+        """What has to be sent so that our program runs over there."""
+        call = f"answer({self._mark!a}, FUNCTIONS, {stays_for})"
+        return start_of_program(self._modules, call, self._mark)
+
+    def _hear_node(self) -> None:
+        """Wait until our program tells where it runs."""
+        kind, found = self._frame(LOGIN_PATIENCE)
+        if kind != TELL:
+            raise self._nonsense(kind)
         self.node = str(found)
 
     @property
@@ -216,8 +235,7 @@ class Errand:
             if line.startswith(mark):
                 break
             if line.strip():
-                self._said.append(printable(line.decode("utf-8", "replace").rstrip("\r")))
-                del self._said[:-40]
+                self._note([line.decode("utf-8", "replace").rstrip("\r")])
         word = line[len(mark) :].decode("utf-8", "replace")
         kind, _, size = word.partition(" ")
         # No more digits than Python reads.
@@ -262,8 +280,7 @@ class Errand:
             waits_for = [self._session.read_from, *([messages] if messages >= 0 else [])]
             ready = select.select(waits_for, [], [], min(left, 1.0))[0]
             if messages in ready:
-                self._said += [printable(text) for text in self._session.read_messages()]
-                del self._said[:-40]
+                self._note(self._session.read_messages())
             if self._session.read_from in ready:
                 data = os.read(self._session.read_from, 1 << 16)
                 self._data += data
@@ -277,4 +294,9 @@ class Errand:
         deadline = time.monotonic() + _LAST_WORDS
         while self._session.open and (left := deadline - time.monotonic()) > 0:
             select.select([self._session], [], [], left)
-            self._said += [printable(text) for text in self._session.read_messages()]
+            self._note(self._session.read_messages())
+
+    def _note(self, lines: Iterable[str]) -> None:
+        """Remember what was said that is no answer, for who wants to know why this failed."""
+        self._said += map(printable, lines)
+        del self._said[:-_MOST_SAID]

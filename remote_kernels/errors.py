@@ -436,6 +436,14 @@ class AllocationError(RemoteKernelsError):
     advice = "run the command by hand on the login host, and look at what the shell there does"
 
 
+class KeyNotTakenError(LoginError):
+    """The key was put there by ``remote-kernels copy-id``, and does not open the door alone."""
+
+    exit_code = 53
+    refused = True
+    advice = "look at what the server says, with ssh -v; ask its administrator if it stays so"
+
+
 class ConfigurationError(LoginError):
     """Your ssh configuration cannot be used."""
 

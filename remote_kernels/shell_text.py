@@ -110,15 +110,21 @@ def bootstrap_command(length: str) -> str:
     return f"exec /bin/sh -c 'eval \"$(head -c {length})\"'"
 
 
-#: Says a line that nobody else can say; what Jupyter gave to us is not for what we start.
-PROLOGUE = r"""
-exec 2>&1
+#: Says a line that nobody else can say; what is made is for nobody else.
+TELL = r"""
 umask 077
 rk_tell() { printf '%s %s\n' "$rk_mark" "$*"; }
+"""
+
+#: The same for what starts a kernel: what Jupyter gave to us is not for it.
+PROLOGUE = (
+    f"exec 2>&1{TELL}"
+    + r"""
 unset JPY_PARENT_PID JPY_INTERRUPT_EVENT JPY_SESSION_NAME
 : "${TERM:=dumb}"
 export TERM
 """
+)
 
 #: Puts the login shell's argv into "$@" if that is empty.
 LOGIN_SHELL = r"""

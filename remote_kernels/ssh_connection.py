@@ -63,11 +63,7 @@ class SshForwards:
 
     def _ask(self, what: str, forwards: list[str]) -> list[str] | None:
         """What ssh said if it failed, else None."""
-        try:
-            done = _control(self._program, self._socket, what, forwards)
-        except subprocess.TimeoutExpired:
-            return [f"no answer within {_PATIENCE:.0f} s"]
-        return done.stderr.splitlines() if done.returncode else None
+        return _failure(self._program, self._socket, what, forwards)
 
 
 def session_socket(directory: Path, session_command: Sequence[str]) -> Path:
@@ -127,15 +123,7 @@ def ssh_setting(session_command: Sequence[str], keyword: str) -> str:
         session_command: argv of an ssh, with "--" before the host.
         keyword: of ssh_config(5), in lower case.
     """
-    try:
-        done = ssh_settings(session_command)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    for line in done.stdout.splitlines():
-        name, _, value = line.partition(" ")
-        if name == keyword:
-            return value
-    return ""
+    return settings_of(session_command).get(keyword, [""])[0]
 
 
 def ssh_settings(session_command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -151,6 +139,23 @@ def ssh_settings(session_command: Sequence[str]) -> subprocess.CompletedProcess[
     # The program may have one of its own, as env has.
     split = len(session_command) - 1 - list(session_command)[::-1].index("--")
     return _run([*session_command[:split], "-G", *session_command[split:]])
+
+
+def settings_of(session_command: Sequence[str]) -> dict[str, list[str]]:
+    """What ssh's configuration says: the values of each keyword, which is in lower case.
+
+    Args:
+        session_command: argv of an ssh, with "--" before the host.
+    """
+    found: dict[str, list[str]] = {}
+    try:
+        done = ssh_settings(session_command)
+    except (OSError, subprocess.TimeoutExpired):
+        return found
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition(" ")
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def control_command(program: Sequence[str], socket: Path, what: str) -> list[str]:
@@ -173,6 +178,17 @@ def _control(
     program: Sequence[str], socket: Path, what: str, forwards: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
     return _run([*control_command(program, socket, what), *forwards, *NO_HOST])
+
+
+def _failure(
+    program: Sequence[str], socket: Path, what: str, forwards: Sequence[str]
+) -> list[str] | None:
+    """What ssh said if it failed, else None."""
+    try:
+        done = _control(program, socket, what, forwards)
+    except subprocess.TimeoutExpired:
+        return [f"no answer within {_PATIENCE:.0f} s"]
+    return done.stderr.splitlines() if done.returncode else None
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -72,7 +72,7 @@ class Way(NamedTuple):
 
     def options(self) -> dict[str, str | tuple[str, ...]]:
         """The fields of :class:`KernelOptions` that lead this way."""
-        args = [*([] if self.users_config is None else ["-F", self.users_config]), *self.args]
+        args = [*self._named_config, *self.args]
         return {
             "host": str(self.host),
             **({"tunnel_hosts": tuple(map(str, self.gateways))} if self.gateways else {}),
@@ -95,6 +95,14 @@ class Way(NamedTuple):
     def login_line(self) -> str:
         """The command that logs in beforehand, for all kernels of this way."""
         return shlex.join(["remote-kernels", "login", *self.words()])
+
+    def plain_command(self) -> list[str]:
+        """Argv of the ssh as a person would run it, with their configuration alone."""
+        return [*self.program, *self._named_config, *self.args, *self.destination]
+
+    @property
+    def _named_config(self) -> list[str]:
+        return [] if self.users_config is None else ["-F", self.users_config]
 
     def to_node(self, name: str) -> Way:
         """The way on to a machine that only this host knows, as the same user.

@@ -74,9 +74,14 @@ def checked(*words: str) -> dict[str, Any]:
 
 
 class Person:
-    """Somebody at a terminal, in which a command of theirs runs."""
+    """Somebody at a terminal, in which a command of theirs runs.
+
+    Attributes:
+        all: that was on the screen until what was seen last.
+    """
 
     def __init__(self, *command: str) -> None:
+        self.all = ""
         self._child: Any = pexpect.spawn(
             command[0], list(command[1:]), encoding="utf-8", timeout=20, dimensions=(40, 200)
         )
@@ -84,7 +89,9 @@ class Person:
     def sees(self, pattern: str) -> str:
         """Wait for a text; what came before it, and itself."""
         self._child.expect(pattern)
-        return str(self._child.before + self._child.after)
+        seen = str(self._child.before + self._child.after)
+        self.all += seen
+        return seen
 
     def types(self, text: str) -> None:
         """Type a line."""

@@ -35,6 +35,7 @@ _COMMANDS = {
     "hosts": "hosts:hosts",
     "login": "login:login",
     "logout": "login:logout",
+    "copy-id": "copy_id:copy_id",
     "demo": "demo:demo",
 }
 

@@ -32,7 +32,7 @@ GUIDE = {"README.md", *(f"docs/guide/{path.name}" for path in ROOT.glob("docs/gu
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 # These need a host that is there.
-_HOST_COMMANDS = ("login", "discover", "attach", "lab", "ps")
+_HOST_COMMANDS = ("login", "discover", "attach", "copy-id", "lab", "ps")
 # What manage says when it has done something.
 SAID = re.compile(r"^(?:Added|Changed|Removed) kernel \[.*\]: .*\.$", re.MULTILINE)
 

@@ -35,6 +35,10 @@ HELD = {
     "The token of a server": ["sshd/test_lab.py::test_the_token_is_nobodys"],
     "What a host tells `lab`": ["unit/test_lab.py::test_where_the_browser_goes"],
     "`remote-kernels login` leaves": ["sshd/test_trust.py::test_what_a_login_leaves_behind"],
+    "`remote-kernels copy-id` adds": [
+        "sshd/test_copy_id.py::test_a_key_is_given_once",
+        "sshd/test_copy_id.py::test_no_key_yet",
+    ],
     "On this machine the launcher listens": ["sshd/test_trust.py::test_what_is_opened"],
     "To the network": ["sshd/test_trust.py::test_what_is_opened"],
     "On the far side kernels that can": ["sshd/test_trust.py::test_what_is_opened"],

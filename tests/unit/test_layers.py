@@ -40,6 +40,7 @@ FLOORS = (
     {
         *("running", "survey"),
         *("carrier", "connection_file", "hosts", "network", "options"),
+        "keys",
         *("private_directory", "resources", "shell_text", "spool"),
         *("local_environment", "sources"),
         *("shared_login", "ssh_connection", "surroundings", "trace", "wakeups"),
@@ -51,6 +52,7 @@ FLOORS = (
     {
         "requirement_formats",
         "askpass",
+        "key_script",
         "questions",
         "queue_script",
         "remote_script",
@@ -71,8 +73,11 @@ FLOORS = (
     {"holding", "kept_kernels", "life", "node_forwards"},
     {"allocation", "keeper_order", "kept_kernel", "way_in"},
     {"errand", "kept_channel", "plain_kernel", "spare"},
-    {"kept_life"},
-    {"front_ends", "kept_job", "kernelspecs", "profiles", "standing_login"},
+    {"kept_life", "shell_errand"},
+    {
+        *("copy_id", "front_ends", "kept_job", "kernelspecs", "profiles"),
+        "standing_login",
+    },
     {"staying_job", "visit", "whereabouts"},
     {"launcher"},
     {"attach", "check", "discovery", "lab", "report"},
@@ -101,6 +106,7 @@ ONLY_IN = {
         "check",
         "demo",
         "far_environment",
+        "keys",
         "local_environment",
         "questions",
         "login_environment",
