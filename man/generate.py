@@ -31,6 +31,7 @@ from remote_kernels.cli.logs import logs, report
 from remote_kernels.cli.manage import manage
 from remote_kernels.cli.params import by_group
 from remote_kernels.cli.ps import clean, ps, stop
+from remote_kernels.cli.reverse import reverse
 from remote_kernels.errors import OptionsError, documented_exit_codes
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
@@ -42,6 +43,7 @@ PAGES = [
     Path(__file__).with_name("remote-kernels-lab.1"),
     Path(__file__).with_name("remote-kernels-login.1"),
     Path(__file__).with_name("remote-kernels-copy-id.1"),
+    Path(__file__).with_name("remote-kernels-reverse.1"),
     Path(__file__).with_name("remote-kernels-check.1"),
     Path(__file__).with_name("remote-kernels-discover.1"),
     Path(__file__).with_name("remote-kernels-deps.1"),
@@ -172,6 +174,7 @@ def generated(page: str) -> str:
         "LOGIN OPTIONS": partial(options_of, login),
         "LOGOUT OPTIONS": partial(options_of, logout),
         "COPY-ID OPTIONS": partial(options_of, copy_id),
+        "REVERSE OPTIONS": partial(options_of, reverse),
         "CHECK OPTIONS": partial(options_of, check, *DECLARED),
         "DISCOVER OPTIONS": partial(options_of, discover, *DECLARED, "user", *_PLACES),
         "DEPS OPTIONS": partial(options_of, deps),

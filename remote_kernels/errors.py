@@ -467,6 +467,39 @@ class LoginExpiredError(LoginError):
     refused = True
 
 
+class PortTakenError(RemoteKernelsError):
+    """The port on the server is held by something else."""
+
+    exit_code = 70
+    advice = "choose another with --port"
+
+
+class PortNotForwardedError(RemoteKernelsError):
+    """The server's sshd does not let a port there lead to this machine."""
+
+    exit_code = 71
+    advice = (
+        "ask the administrator of the server whether sshd allows it (AllowTcpForwarding, "
+        "PermitListen); ports below 1024 are root's"
+    )
+
+
+class PortExposedError(RemoteKernelsError):
+    """The server's sshd would let other machines connect to the tunnel."""
+
+    exit_code = 72
+    advice = (
+        "ask the administrator of the server for GatewayPorts no, or clientspecified, at least for "
+        "you (Match User)"
+    )
+
+
+class NoSshServerError(RemoteKernelsError):
+    """No ssh server answers on this machine, to which a tunnel is to lead."""
+
+    exit_code = 73
+
+
 def documented_exit_codes() -> Iterator[tuple[int, str]]:
     """Exit code and description of every failure, in the order of the codes."""
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from remote_kernels import errors, steps
+from remote_kernels.asleep import SleepWatch
 from remote_kernels.carrier import Line, Loop, Timer, take_lines, write_line
 from remote_kernels.channel import Channel, ChannelError
 from remote_kernels.errors import RemoteKernelsError
@@ -184,7 +185,7 @@ class KeptChannel:
         self._hanging_pid = 0  # of a shared connection
         self._tries = _TRIES
         self._alone = False  # not over a connection that is shared
-        self._clocks = _clocks()
+        self._sleep = SleepWatch()
         self._pings = 0
         self._broken = 0  # lines, by what had arrived on them
         self._patience: Timer | None = None
@@ -436,8 +437,7 @@ class KeptChannel:
 
     def _beat(self) -> None:
         """Ask the keeper whether it is there, and notice when it was silent for too long."""
-        before, self._clocks = self._clocks, _clocks()
-        slept = (self._clocks[0] - before[0]) - (self._clocks[1] - before[1]) > 1
+        slept = self._sleep.has_slept()
         self.loop.after(_BEAT, self._beat)
         if self.line is None or self._way_back is not None:
             if slept and self._way_back is not None:
@@ -660,11 +660,3 @@ def no_place(word: str) -> RemoteKernelsError:
         f"no private directory can be made over there: {word.partition(' ')[2]}",
         advice="make room there, or let TMPDIR name a directory that can be written to",
     )
-
-
-def _clocks() -> tuple[float, float]:
-    """One clock that goes on while this machine sleeps, and one that does not."""
-    running = time.monotonic()
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME), running
-    return time.time(), running

@@ -20,6 +20,22 @@ _PATIENCE = 10.0
 _GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def forward_back(program: Sequence[str], socket: Path, port: int, to: int) -> list[str] | None:
+    """Let a port of the far side's loopback lead to one of this machine's.
+
+    Args:
+        program: the ssh program.
+        socket: of an ssh that has logged in (its ControlPath).
+        port: over there.
+        to: here.
+
+    Returns:
+        What ssh said if it cannot be, else None.
+    """
+    forward = ["-R", f"127.0.0.1:{port}:localhost:{to}"]
+    return _failure(program, socket, "forward", forward)
+
+
 class SshForwards:
     """Forwards from Jupyter's five ports to the kernel's, asked of an ssh that has logged in."""
 

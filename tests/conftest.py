@@ -12,7 +12,9 @@ from typing import TypeVar
 import pytest
 
 # Their assertions, too, are to tell what was there.
-pytest.register_assert_rewrite("attached", "bed", "carried", "contract", "frontend", "queues")
+pytest.register_assert_rewrite(
+    "attached", "bed", "behind_nat", "carried", "contract", "frontend", "queues"
+)
 
 from bed import Bed, GridEngine, Oar, Scheduler, Slurm, Watch  # noqa: E402
 from bed.client import FD_VARIABLE  # noqa: E402
@@ -52,6 +54,9 @@ SERVERS: dict[str, Callable[[], bool]] = {
         shutil.which(name, path="/usr/sbin") for name in ("munged", "slurmctld", "slurmd")
     ),
     "softhsm2": lambda: shutil.which("softhsm2-util") is not None,
+    "systemd": lambda: (
+        shutil.which("systemd-analyze") is not None and Path("/lib/systemd/systemd").exists()
+    ),
     "tcsh": lambda: shutil.which("tcsh") is not None,
     "tmux": lambda: shutil.which("tmux") is not None,
     "torque": lambda: Path(sys.prefix, "far/torque/usr/bin/qsub").exists(),

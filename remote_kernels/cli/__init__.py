@@ -36,6 +36,7 @@ _COMMANDS = {
     "login": "login:login",
     "logout": "login:logout",
     "copy-id": "copy_id:copy_id",
+    "reverse": "reverse:reverse",
     "demo": "demo:demo",
 }
 

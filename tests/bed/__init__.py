@@ -2,7 +2,8 @@
 
 ::
 
-               +-- far                      sshd on 22 and 2222, elsewhere on 22
+               +-- far <-- box              far: sshd on 22 and 2222, elsewhere on 22; box is
+               |                            behind NAT, so it reaches far, and nobody reaches it
     laptop ----+-- oar                      a cluster of one machine, with OAR
     (pytest)   +-- gw1 --+-- gw2 -- inner
                          |

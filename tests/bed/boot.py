@@ -257,7 +257,7 @@ def own_run_directory(machine: plan.Plan) -> None:
 
 def start_sshd(machine: plan.Plan) -> None:
     """Start Debian's sshd; it writes its pid file when it listens."""
-    Path("/etc/ssh/sshd_config").write_text(plan.sshd_config(machine.ports))
+    Path("/etc/ssh/sshd_config").write_text(plan.sshd_config(machine))
     run(*plan.NEW_HOST_KEY)
     run(*plan.SSHD)
     deadline = time.monotonic() + 10

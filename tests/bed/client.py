@@ -229,7 +229,7 @@ class Machine:
 
     def _start_sshd(self, *settings: str) -> None:
         self._end_sshd()
-        text = plan.sshd_config(self.plan.ports, settings)
+        text = plan.sshd_config(self.plan, settings)
         self.run(["tee", "/etc/ssh/sshd_config"], input=text)
         self.run(plan.SSHD)
         wait_until(lambda: "/run/sshd.pid" in self._run_files(), 10, f"sshd on {self.name}")
@@ -292,7 +292,8 @@ class Bed:
         self.n2 = Machine("n2", connection)
         self.cluster = (self.login, self.n1, self.n2)
         self.oar = Machine("oar", connection)
-        outside = (self.laptop, self.far, self.gw1, self.gw2, self.inner, self.oar)
+        self.box = Machine("box", connection)
+        outside = (self.laptop, self.far, self.gw1, self.gw2, self.inner, self.oar, self.box)
         self.machines = (*outside, *self.cluster)
         facts = self._ask("facts")
         # The Python on far machines that has ipykernel, bash_kernel and matplotlib.

@@ -39,6 +39,7 @@ class Plan:
     ports: tuple[int, ...] = ()  # where sshd listens; none: no sshd
     has_source: bool = False  # the checkout and the Python that has the program installed
     desk_of: Person | None = None  # who sits there, with the key and a runtime directory
+    settings: tuple[str, ...] = ()  # of sshd, before the others
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,14 @@ MACHINES = (
     Plan("login", CLUSTER_PEOPLE, ports=(22,), has_source=True),
     Plan("n1", CLUSTER_PEOPLE, ports=(22,)),
     Plan("n2", CLUSTER_PEOPLE, ports=(22,)),
+    # behind NAT: it can dial out, and its sshd is reached from itself only
+    Plan(
+        *("box", (ADA,)),
+        ports=(22,),
+        has_source=True,
+        desk_of=ADA,
+        settings=("ListenAddress 127.0.0.1",),
+    ),
     # a cluster of one machine
     Plan("oar", (ADA, BELA), ports=(22,)),
 )
@@ -163,6 +172,7 @@ LINKS = (
     Link("gw2", "inner", 4),
     Link("gw1", "login", 5),
     Link("laptop", "oar", 6),
+    Link("far", "box", 7),
 )
 
 SGE_ROOT = "/srv/sge"
@@ -234,13 +244,14 @@ def environment(who: Person) -> dict[str, str]:
     }
 
 
-def sshd_config(ports: tuple[int, ...], extra: tuple[str, ...] = ()) -> str:
+def sshd_config(machine: Plan, extra: tuple[str, ...] = ()) -> str:
     """Debian's settings without PAM; ``extra`` stands first because sshd takes the first value."""
     return "".join(
         f"{line}\n"
         for line in (
             *extra,
-            *(f"Port {port}" for port in ports),
+            *machine.settings,
+            *(f"Port {port}" for port in machine.ports),
             "HostKey /etc/ssh/ssh_host_ed25519_key",
             "PidFile /run/sshd.pid",
             "LogLevel VERBOSE",  # logins can be counted

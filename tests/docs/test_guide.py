@@ -18,6 +18,7 @@ import pexpect
 import pytest
 
 from bed import Bed
+from behind_nat import at_box
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.options import KernelOptions
@@ -32,7 +33,7 @@ GUIDE = {"README.md", *(f"docs/guide/{path.name}" for path in ROOT.glob("docs/gu
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 # These need a host that is there.
-_HOST_COMMANDS = ("login", "discover", "attach", "copy-id", "lab", "ps")
+_HOST_COMMANDS = ("login", "discover", "attach", "copy-id", "lab", "ps", "reverse")
 # What manage says when it has done something.
 SAID = re.compile(r"^(?:Added|Changed|Removed) kernel \[.*\]: .*\.$", re.MULTILINE)
 
@@ -230,7 +231,7 @@ def kernels(bed: Bed, nothing_remains: None, jupyter: None) -> Iterator[None]:
     """The environment ``~/kernels`` that the pages take for granted, wherever the reader is."""
     environment = str(Path(bed.far_python).parents[1])
     on_login = [(bed.login, user) for user in ("ada", "pia", "lars")]
-    homes = [*on_login, (bed.far, "ada"), (bed.inner, "ada")]
+    homes = [*on_login, (bed.far, "ada"), (bed.inner, "ada"), (bed.box, "ada")]
     for machine, user in homes:
         machine.run(["ln", "-s", environment, "kernels"], user=user)
     yield
@@ -253,8 +254,7 @@ def test_a_kernel_behind_the_gateways(bed: Bed) -> None:
 
 
 @pytest.mark.usefixtures("kernels")
-def test_a_whole_server(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+def test_a_whole_server(bed: Bed) -> None:
     far = {"me@gpu.example.org": "ada@far", "gpu.example.org": "far", "user='me'": "user='ada'"}
     reader = Reader("whole-server.md", far)
     (text,) = [text for text in reader.blocks("text") if text.startswith("remote_user=")]
@@ -262,6 +262,28 @@ def test_a_whole_server(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "Added host gpu: ada@far." in reader.run(reader.block("remote-kernels hosts --import"))
     lines = reader.block("remote-kernels lab gpu\n").splitlines()
     assert reader.run(lines[1]) == "No servers run on gpu.\n"
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_kernel_behind_nat(bed: Bed) -> None:
+    names = {"me@www.example.org": "ada@far", "me@localhost": "ada@localhost", "P507": "box"}
+    reader = Reader("behind-nat.md", {**names, "www.example.org": "far", "/home/me": "/home/ada"})
+    reader.configure_ssh()
+    with at_box(bed) as box:
+        by_key = "ada@far: lets you in with a key already\n"
+        assert box.run(reader.block("remote-kernels copy-id ada@far\n")).stdout == by_key
+        held = box.holds(*shlex.split(reader.block("remote-kernels reverse ada@far"))[2:])
+        assert held.said() in reader.blocks("text")
+        for beginning in ("copy-id ada@localhost", "hosts --add", "discover", "manage --add"):
+            told = reader.run(reader.block(f"remote-kernels {beginning}"))
+        assert told in reader.blocks("text")
+        assert reader.run(reader.block("echo ")) == "box\n"
+        status = box.run(reader.block("remote-kernels reverse --status")).stdout
+        standing = (
+            "ada@far: connected since .*; port 19506 there leads to port 22 here; made anew 0"
+        )
+        assert re.match(standing, status)
+        held.end()
 
 
 @pytest.mark.usefixtures("kernels")

@@ -35,9 +35,20 @@ HELD = {
     "The token of a server": ["sshd/test_lab.py::test_the_token_is_nobodys"],
     "What a host tells `lab`": ["unit/test_lab.py::test_where_the_browser_goes"],
     "`remote-kernels login` leaves": ["sshd/test_trust.py::test_what_a_login_leaves_behind"],
+    "`remote-kernels reverse --service` leaves": [
+        "sshd/test_reverse.py::test_a_service_holds_it_after_boot"
+    ],
+    "`remote-kernels reverse` lets a port": [
+        "sshd/test_reverse.py::test_a_kernel_on_the_machine_that_nobody_reaches",
+        "sshd/test_reverse.py::test_what_the_server_does_not_do",
+    ],
     "`remote-kernels copy-id` adds": [
         "sshd/test_copy_id.py::test_a_key_is_given_once",
         "sshd/test_copy_id.py::test_no_key_yet",
+    ],
+    "`remote-kernels reverse` notes": [
+        "sshd/test_reverse.py::test_a_kernel_on_the_machine_that_nobody_reaches",
+        "unit/test_reverse.py::test_a_note_is_private_and_whole",
     ],
     "On this machine the launcher listens": ["sshd/test_trust.py::test_what_is_opened"],
     "To the network": ["sshd/test_trust.py::test_what_is_opened"],
