@@ -206,18 +206,18 @@ def stop(*words: str) -> str:
 
 @contextmanager
 def servers_by_hand(bed: Bed, words: Mapping[str, Sequence[str]]) -> Iterator[None]:
-    """JupyterLabs that ada has started on her own on ``far``.
+    """Servers that ada has started on her own on ``far``.
 
     Their files are in directories of their own, as a start-up file may want it.
 
     Args:
         bed: with the machine.
-        words: of their command lines, by the directories in which she has started them.
+        words: their programs and what follows, by the directories in which she has started them.
     """
-    program = f"{Path(bed.far_python).parent}/jupyter-lab"
+    programs = Path(bed.far_python).parent
     pids = {}
-    for directory, own in words.items():
-        command = shlex.join([program, "--no-browser", *own])
+    for directory, (program, *own) in words.items():
+        command = shlex.join([str(programs / program), "--no-browser", *own])
         text = f"nohup {command} >{directory}/said 2>&1 </dev/null & echo $!"
         env = {"PWD": directory, "JUPYTER_RUNTIME_DIR": f"{directory}/runtime"}
         pids[directory] = bed.far.run(["sh", "-c", text], user="ada", env=env).stdout.strip()

@@ -120,12 +120,7 @@ def lab(ctx: click.Context, /, hosts: tuple[str, ...], **values: Any) -> None:
     if values["stops"]:
         _stop(hosts[0], wanted)
         return
-    try:
-        _carry(hosts[0], wanted, browser=not values["no_browser"])
-    except RemoteKernelsError as error:
-        error.clean(printable)
-        click.echo(error.block(), err=True)
-        ctx.exit(error.exit_code)
+    _carry(hosts[0], wanted, browser=not values["no_browser"])
 
 
 def _names(hosts: tuple[str, ...]) -> Sequence[str]:
@@ -154,6 +149,7 @@ def _carry(host: str, wanted: Wanted, *, browser: bool) -> None:
 
     Raises:
         RemoteKernelsError: it failed.
+        click.exceptions.Exit: likewise, and why was said.
     """
     # Of two that come at once, the second is to find the server of the first.
     turn = Turn(runtime_directory())
@@ -173,7 +169,11 @@ def _carry(host: str, wanted: Wanted, *, browser: bool) -> None:
             render.say(printable(f"{server.name} runs in {where} since {age(server.since)}."))
         told = _Told(host, wanted, stack, browser=browser)
         carriage = Carriage(wanted, server, told.up, told.waits)
-        carriage.carry(began=turn.give)
+        try:
+            carriage.carry(began=turn.give)
+        except RemoteKernelsError as error:
+            click.echo(carriage.life.error_block(error), err=True)
+            raise click.exceptions.Exit(error.exit_code) from None
         told.left(carriage)
 
 

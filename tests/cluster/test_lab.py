@@ -47,6 +47,11 @@ def test_from_the_queue_to_the_end(queue: Queue, cluster: str, tmp_path: Path) -
         done = Carried(tmp_path, cluster, wait=False)
         assert done.status() == ServerError.exit_code
         assert f"the server waits for its job: job {job.id} PENDING" in done.said()
+        other = Carried(tmp_path, cluster, *SERVER, "--workdir=/tmp", wait=False)
+        other.sees(r"\njob \d+ PENDING")
+        other.leave()
+        assert other.said().endswith("Given up; nothing was left over there.\n")
+        wait_until(lambda: queue.jobs() == [job], 20, "the other job to be given back")
     with first:
         first.wait_until_up()
         assert " on n1 is at http://127.0.0.1:" in first.said()
@@ -56,7 +61,9 @@ def test_from_the_queue_to_the_end(queue: Queue, cluster: str, tmp_path: Path) -
             first.sees("remote-kernels: back at ada@login")
             assert run("print(6 * 7)") == "42\n"
     assert first.said().endswith("Left; the server goes on.\n")
-    assert f"n1, job {job.id}  /home/ada  since" in remote_kernels("lab", "--list", cluster)
+    # Her home, which has its file, is that of the login host as well.
+    (line,) = remote_kernels("lab", "--list", cluster).splitlines()
+    assert f"n1, job {job.id}  /home/ada  since" in line
     # As from another machine, where the host has no name of its own.
     way = ("ada@login", "--tunnel-hosts", "gina@gw1")
     with Carried(tmp_path, way[0], *way[1:]) as again:

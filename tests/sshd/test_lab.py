@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -211,13 +212,25 @@ def test_what_cannot_be_started(bed: Bed, activate: list[str], tmp_path: Path) -
     assert done.returncode == ServerError.exit_code
     assert "said:  Jupyter command `jupyter-nonsense` not found." in done.stderr
     assert "try:   else install it over there: python3 -m pip install jupyterlab" in done.stderr
+    (log,) = re.findall("^  log:   (.*)$", done.stderr, re.MULTILINE)
+    assert "jupyter-nonsense" in Path(log).read_text()
+
+
+def test_a_start_that_is_given_up(bed: Bed, activate: list[str], tmp_path: Path) -> None:
+    before = servers(bed)
+    with Carried(tmp_path, "ada@far", *SERVER, *activate, wait=False) as lab:
+        lab.sees("Starting jupyter server in your home on ada@far.")
+        wait_until(lambda: len(servers(bed)) > len(before), 20, "its process")
+        lab.leave()
+        assert lab.said().endswith("Given up; nothing was left over there.\n")
+    assert servers(bed) == before
 
 
 # --- those that somebody has started by hand ------------------------------------------------------
 
 
 def test_those_that_were_started_by_hand(bed: Bed, tmp_path: Path) -> None:
-    light(bed.far, "ada", without_lab=False)
+    light(bed.far, "ada")
     certificate = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=far -keyout key -out cert"
     code = "from jupyter_server.auth import passwd; print(passwd('secret', 'sha256'))"
     password = bed.far.run([bed.far_python, "-c", code], user="ada").stdout.strip()
@@ -228,11 +241,12 @@ def test_those_that_were_started_by_hand(bed: Bed, tmp_path: Path) -> None:
     )
     with place(bed, "plain"), place(bed, "private"):
         bed.far.run(["sh", "-c", f"cd private && {certificate} 2>&1"], user="ada")
-        with servers_by_hand(bed, {"/home/ada/plain": plain, "/home/ada/private": private}):
+        hers = {"/home/ada/plain": ("jupyter-lab", *plain)}
+        hers["/home/ada/private"] = ("jupyter-server", *private)
+        with servers_by_hand(bed, hers):
             known = [x for x in listed("ada@far") if not x["ours"]]
-            assert {(x["name"], x["directory"]) for x in known} == {
-                ("jupyter-lab", "/home/ada/plain"),
-                ("jupyter-lab", "/home/ada/private"),
+            assert {x["directory"]: x["name"] for x in known} == {
+                directory: words[0] for directory, words in hers.items()
             }
             with Carried(tmp_path, "ada@far", "--workdir=plain") as lab:
                 assert "jupyter-lab runs in plain since" in lab.said()
@@ -243,8 +257,9 @@ def test_those_that_were_started_by_hand(bed: Bed, tmp_path: Path) -> None:
                 assert "It has no token: unless it asks for a password, whoever" in lab.said()
                 assert re.fullmatch(r"https://127\.0\.0\.1:\d+/", lab.url)
                 # Its certificate is for another name.
-                with urlopen(lab.url, context=ssl._create_unverified_context()) as page:
-                    assert urlsplit(page.url).path == "/login"
+                anybody = ssl._create_unverified_context()
+                with pytest.raises(HTTPError, match="Forbidden"):
+                    urlopen(f"{lab.base}api/contents", context=anybody)
             assert [x for x in listed("ada@far") if not x["ours"]] == known
             said = stop("ada@far", "--workdir=plain")
             assert "Stopped jupyter-lab in /home/ada/plain on ada@far." in said
@@ -310,6 +325,9 @@ def test_the_token_is_nobodys(bed: Bed, lab: Carried, tmp_path: Path) -> None:
         f'cp "${{1#file://}}" {tmp_path}/page.html\nexec sleep 100\n'
     )
     browser.chmod(0o700)
+    old = Path(os.environ["JUPYTER_RUNTIME_DIR"], "rk-lab-1-open.html")
+    old.touch()
+    os.utime(old, (0, 0))
     with Carried(tmp_path, "ada@far", "--workdir=~/shared", browser=str(browser)) as shown:
         page = tmp_path / "page.html"
         wait_until(lambda: page.exists() and page.read_text().endswith("</a>\n"), 10, "the browser")
@@ -318,6 +336,7 @@ def test_the_token_is_nobodys(bed: Bed, lab: Carried, tmp_path: Path) -> None:
         (address,) = (tmp_path / "argv").read_text().splitlines()
         leads = Path(address.removeprefix("file://"))
         assert leads.exists()
+        assert not old.exists()
         page.unlink()
         with lab.kernel(), lab.terminal():
             for machine in (bed.laptop, bed.far):
