@@ -32,6 +32,7 @@ from remote_kernels.cli.manage import manage
 from remote_kernels.cli.params import by_group
 from remote_kernels.cli.ps import clean, ps, stop
 from remote_kernels.cli.reverse import reverse
+from remote_kernels.cli.sync import sync
 from remote_kernels.errors import OptionsError, documented_exit_codes
 from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
@@ -49,6 +50,7 @@ PAGES = [
     Path(__file__).with_name("remote-kernels-deps.1"),
     Path(__file__).with_name("remote-kernels-ps.1"),
     Path(__file__).with_name("remote-kernels-attach.1"),
+    Path(__file__).with_name("remote-kernels-sync.1"),
     Path(__file__).with_name("remote-kernels-manage.1"),
 ]
 
@@ -180,6 +182,7 @@ def generated(page: str) -> str:
         "DEPS OPTIONS": partial(options_of, deps),
         "ATTACH OPTIONS": partial(options_of, attach),
         "PS OPTIONS": partial(options_of, ps),
+        "SYNC OPTIONS": partial(options_of, sync),
         "STOP OPTIONS": partial(options_of, stop),
         "CLEAN OPTIONS": partial(options_of, clean),
         "LOGS OPTIONS": partial(options_of, logs),

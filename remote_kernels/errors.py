@@ -500,6 +500,30 @@ class NoSshServerError(RemoteKernelsError):
     exit_code = 73
 
 
+class SyncError(RemoteKernelsError):
+    """A sync could not be carried out."""
+
+    exit_code = 80
+    step = steps.SYNC
+
+
+class ProgramMissingError(SyncError):
+    """There is no rsync on one side, or one that is too old."""
+
+    exit_code = 81
+    advice = (
+        "install rsync 3.1 or newer (apt install rsync, dnf install rsync, brew install rsync; "
+        "without an administrator: conda install -c conda-forge rsync)"
+    )
+
+
+class DiskFullError(SyncError):
+    """The side that receives has no room left, or your quota is used up."""
+
+    exit_code = 82
+    advice = "make room there, and do the same again; no file there is half written"
+
+
 def documented_exit_codes() -> Iterator[tuple[int, str]]:
     """Exit code and description of every failure, in the order of the codes."""
 

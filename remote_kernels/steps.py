@@ -27,6 +27,7 @@ OPTIONS = Step("options", "options", "reading the options")
 CONNECTION_FILE = Step("connection-file", "connection file", "reading the connection file")
 KERNELSPECS = Step("kernelspecs", "kernelspec", "managing kernelspecs")
 DEMO = Step("demo", "demo", "running the demo")
+SYNC = Step("sync", "sync", "making the directories alike")
 
 CONFIGURATION = Step("configuration", "ssh configuration", "reading your ssh configuration")
 REACH = Step("reach", "name and port", "logging in")

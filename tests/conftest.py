@@ -48,6 +48,7 @@ SERVERS: dict[str, Callable[[], bool]] = {
     "oar": lambda: all(
         (postgresql(), *(shutil.which(name, path="/usr/bin:/usr/sbin") for name in OAR)),
     ),
+    "rsync": lambda: shutil.which("rsync") is not None,
     "python3.6": lambda: Path(sys.prefix, "pythons/3.6").is_dir(),
     "screen": lambda: shutil.which("screen") is not None,
     "slurm": lambda: all(
@@ -59,6 +60,7 @@ SERVERS: dict[str, Callable[[], bool]] = {
     ),
     "tcsh": lambda: shutil.which("tcsh") is not None,
     "tmux": lambda: shutil.which("tmux") is not None,
+    "unison": lambda: shutil.which("unison") is not None,
     "torque": lambda: Path(sys.prefix, "far/torque/usr/bin/qsub").exists(),
     "uv": lambda: Path(sys.prefix, "far/bin/uv").exists(),
     "zsh": lambda: shutil.which("zsh") is not None,

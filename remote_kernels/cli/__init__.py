@@ -29,6 +29,7 @@ _COMMANDS = {
     "restart": "ps:restart",
     "output": "ps:output",
     "clean": "ps:clean",
+    "sync": "sync:sync",
     "check": "check:command",
     "logs": "logs:logs",
     "report": "logs:report",

@@ -59,6 +59,14 @@ HELD = {
         "sshd/test_trust.py::test_what_is_written_while_a_kernel_runs",
     ],
     "The connections of a host": ["sshd/test_trust.py::test_what_is_written_while_a_kernel_runs"],
+    "`sync` writes": [
+        "sshd/test_sync.py::test_a_large_file_goes_on_where_it_was_cut",
+        "unit/test_sync.py::test_what_is_agreed_is_for_the_user_alone",
+    ],
+    "What a host tells `sync`": [
+        "unit/test_sync.py::test_a_far_side_that_lies_about_names",
+        "unit/test_sync.py::test_nothing_is_written_through_a_link",
+    ],
     "On the far side: a copy": [
         "sshd/test_private.py::test_the_kernel_listens_where_nobody_else_can_go",
         "sshd/test_trust.py::test_what_is_written_while_a_kernel_runs",

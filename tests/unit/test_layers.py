@@ -39,7 +39,7 @@ FLOORS = (
     },
     {"errors", "imports", "login_environment"},
     {
-        *("running", "survey"),
+        *("running", "survey", "tree"),
         *("carrier", "connection_file", "hosts", "network", "options"),
         *("keys", "tunnel_notes"),
         *("private_directory", "resources", "shell_text", "spool"),
@@ -75,7 +75,7 @@ FLOORS = (
     {"holding", "kept_kernels", "life", "node_forwards"},
     {"allocation", "keeper_order", "kept_kernel", "way_in"},
     {"errand", "kept_channel", "plain_kernel", "spare"},
-    {"kept_life", "shell_errand"},
+    {"kept_life", "shell_errand", "sync"},
     {
         *("copy_id", "front_ends", "kept_job", "kernelspecs", "profiles", "reverse"),
         "standing_login",
@@ -97,8 +97,9 @@ ONLY_IN = {
     "jupyter_core": {"attach", "demo", "kernelspecs", "lab"},
     "logging": set(),
     "packaging": {"installation", "local_environment", "requirements"},
+    "pathspec": {"sync"},
     "pexpect": {"session"},
-    "platformdirs": {"kernel_log", "profiles", "tunnel_notes"},
+    "platformdirs": {"kernel_log", "profiles", "sync", "tunnel_notes"},
     "rich": {"cli"},
     "tomlkit": {"profiles"},
     "zmq": {"front_ends", "translator"},
@@ -117,7 +118,9 @@ ONLY_IN = {
         "spare",
         "ssh_connection",
         "survey",
+        "sync",
     },
+    "watchfiles": {"sync"},
 }
 
 INTERFACES_MAY_USE = {
@@ -132,7 +135,7 @@ INTERFACES_MAY_USE_OF_PYTHON = {
 
 NOT_BEFORE_THE_SESSION = (
     *("asyncio", "asyncssh", "click", "jupyter_client", "jupyter_core"),
-    *("logging", "platformdirs", "rich", "tomlkit"),
+    *("logging", "pathspec", "platformdirs", "rich", "tomlkit", "watchfiles"),
     # Python 3.10's own uuid imports it.
     *(("subprocess",) if sys.version_info >= (3, 11) else ()),
 )

@@ -53,3 +53,29 @@ def test_a_kernel_is_added_checked_and_removed(tmp_path: Path) -> None:
     assert found["steps"][-1]["step"] == "remains"
     assert "rik_local_old" in run("manage", home=tmp_path).stdout
     assert "Removed" in run("manage", "--delete", "rik_local_old", home=tmp_path).stdout
+
+
+# Rules as gitignore(5) has them, and changes that are heard.
+SYNC = """
+import sys, tempfile
+from pathlib import Path
+from remote_kernels.sync.entry import HERE
+from remote_kernels.sync.rules import Rules
+from remote_kernels.sync.watch import Changes
+rules = Rules(["!keep.log"])
+rules.learn(HERE, "d", {".gitignore": "*.log\\n!*/\\n/a/**"})
+paths = ["d/x.log", "d/e/keep.log", "d/e/x.log", "d/a/x", "d/b/a", "x.log"]
+print([path for path in paths if rules.leave_out(path, is_directory=False)])
+with tempfile.TemporaryDirectory() as place:
+    with Changes(place, lambda path: path.endswith("counts")) as changes:
+        Path(place, "counts").touch()
+        print(changes.wait(20), changes.problem)
+"""
+
+
+def test_a_directory_is_looked_at_and_watched(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [LOWEST, "-c", SYNC], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    found = ["d/x.log", "d/e/x.log", "d/a/x"]
+    assert said.stdout == f"{found}\nTrue \n", said.stderr

@@ -11,6 +11,7 @@ import pytest
 from remote_kernels import discovery, installation, keeper_text, lab, whereabouts
 from remote_kernels.keeper_text import start_of_program
 from remote_kernels.shell_text import BOOTSTRAP
+from remote_kernels.sync import place
 from unit.test_keeper import PYTHONS
 
 PROGRAMS = {
@@ -19,6 +20,7 @@ PROGRAMS = {
     "installation": installation.MODULES,
     "whereabouts": whereabouts.MODULES,
     "lab": lab.MODULES,
+    "sync": place.MODULES,
 }
 
 
@@ -57,6 +59,35 @@ print("fine")
 @pytest.mark.parametrize("python", ["/usr/bin", *map(str, PYTHONS)], ids=os.path.basename)
 def test_a_socket_is_made_in_a_network(python: str, tmp_path: Path) -> None:
     assert said(python, PROGRAMS["Visit"], MAKES_A_SOCKET, tmp_path) == "fine\n"
+
+
+# All that is done to a directory over there.
+CHANGES_A_TREE = """
+root, _ = next(start("~/d", True))
+assert next(program(root, "sh", "-c", False))[0].endswith("/sh")
+assert next(program(root, "no-such-program", "", True)) == ["", ""]
+first = begin(root, "x"), next(free(root))
+assert list(first[0]) == [[]]
+open(root + "/.remote-kernels-partial-x/files/a", "w").close()
+file = facts(_as_bytes(root + "/.remote-kernels-partial-x/files/a"))
+link = ["link", 0, 10**18, 0, "a"]
+(made,) = make(root, [["e", 0o755]])
+(placed,) = place(root, "x", [["a", file, None, False], ["e/l", link, None, False]])
+(kept,) = keep_beside(root, [["a", placed[0][2], "b"]])
+(changed,) = set_facts(root, [["b", kept[0][3], 0o600, 10**18]])
+(removed,) = remove(root, [["e/l", placed[1][2]], ["e", made[0][2]]])
+done = [*made, *placed, *kept, *changed, *removed]
+assert [row[1] for row in done] == [""] * 7, done
+list(end(root, "x", True))
+((_, rows, _),) = look(root, [""], [])
+print(sorted(name for name, _ in rows), len(next(digests(root, ["a"]))[1]), os.getcwd() != root)
+"""
+
+
+@pytest.mark.parametrize("python", ["/usr/bin", *map(str, PYTHONS)], ids=os.path.basename)
+def test_a_tree_is_changed(python: str, tmp_path: Path) -> None:
+    call = f"from remote_kernels.tree import _as_bytes\nimport os\n{CHANGES_A_TREE}"
+    assert said(python, tuple(place.MODULES), call, tmp_path) == "['a', 'b'] 40 True\n"
 
 
 @pytest.mark.parametrize("python", ["/usr/bin", *map(str, PYTHONS)], ids=os.path.basename)
