@@ -190,7 +190,7 @@ def _start(
         "texts": {d: [texts[d] + (before[d] if before else ""), *command] for d in DIALECTS},
         "variables": environment.handed_over(),
         "shell": life.interface.shell(options),
-        "workdir": options.workdir or "",
+        "workdir": life.workdir or "",
         "unset": life.interface.left_behind(),
         "job_variable": life.interface.job_variable,
         "cancel": cancel,

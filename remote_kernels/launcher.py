@@ -100,6 +100,10 @@ def live(life: Life) -> int:
         place = PrivateDirectory()
         stack.callback(place.remove)
         life.log(f"remote-kernels {__version__}, interface {life.interface.name}")
+        if life.options.sync is not None and life.way is not None:
+            _bring_files(life, wakeups, stack)
+        if life.terminated_by:
+            return 128 + life.terminated_by
         if life.interface.keeps(life.options):
             _live_kept(life, place, wakeups, stack)
         else:
@@ -109,6 +113,15 @@ def live(life: Life) -> int:
         if life.ended_well:
             return 0
         raise life.end_error(place.path)
+
+
+def _bring_files(life: Life, wakeups: Wakeups, stack: ExitStack) -> None:
+    """Bring the files to the kernel's host that are to follow it, and start it where they are."""
+    from remote_kernels.following import Following
+
+    following = Following(life, stack)
+    following.wait(wakeups)
+    life.workdir = following.there or life.workdir
 
 
 def _live_kept(life: Life, place: PrivateDirectory, wakeups: Wakeups, stack: ExitStack) -> None:

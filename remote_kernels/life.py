@@ -68,6 +68,7 @@ class Life:
         connection: the connection file that Jupyter wrote.
         kernel_cmd: as the person typed it.
         environment: what the kernel finds over there.
+        workdir: where it starts: --workdir, or where its files were brought.
         mark: begins each line that our programs over there say.
         stage: login, queue, placing, shell, precmd, starting or up.
         said: the last lines that the far side printed, of the stage.
@@ -106,6 +107,7 @@ class Life:
         self.way = self.interface.way(self.options)
         self.connection = connection
         self.kernel_cmd = as_typed(self.options.kernel_cmd or DEFAULT_KERNEL_CMD)
+        self.workdir = self.options.workdir
         self.environment = KernelEnvironment.parse(self.options.activate, self.options.env)
         self.mark = f"@rk-{os.urandom(8).hex()}"
         self.stage = "login"
@@ -341,7 +343,7 @@ class Life:
     def _placing_error(self, what: str) -> RemoteKernelsError:
         if what == "WORKDIR":
             return errors.WorkdirError(
-                f"cannot enter the working directory {self.options.workdir}", said=self.said
+                f"cannot enter the working directory {self.workdir}", said=self.said
             )
         if what == "KERNEL":
             return errors.NoKernelError("there is no such kernel to attach to", said=self.said)

@@ -348,6 +348,20 @@ class KernelOptions(NamedTuple):
             new=True,
         ),
     )
+    sync: str | None = _option(
+        None,
+        Option(
+            ("--sync",),
+            "Directory of this machine whose files follow the kernel; a relative one begins at the "
+            "notebook's. It is pushed to --workdir, or else to the same place below your home over "
+            "there, before the kernel starts, and pulled while it runs and when it ends. With "
+            "--fallback both ways, and what has changed on both sides is kept twice. Whatever "
+            "fails is said, and keeps no kernel from starting.",
+            "DIR",
+            launcher_flag="--sync",
+            new=True,
+        ),
+    )
     fallback: tuple[str, ...] = _option(
         (),
         Option(
@@ -403,7 +417,10 @@ OF_A_HOST = tuple(
     name
     for name in DECLARED
     if name
-    not in ("name", "language", "existing", "fallback", "probe_timeout", "verbose", "kernel_cmd")
+    not in (
+        *("name", "language", "existing", "sync", "fallback", "probe_timeout", "verbose"),
+        "kernel_cmd",
+    )
 )
 
 

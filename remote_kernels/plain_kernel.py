@@ -154,7 +154,7 @@ class PlainKernel:
             kernel_cmd=self.life.kernel_cmd,
             precmd=self.life.options.precmd,
             environment=self.life.environment,
-            workdir=self.life.options.workdir,
+            workdir=self.life.workdir,
             near_directory=working_directory(),
             shell=self.life.interface.shell(self.life.options),
             keep_ports=not self.life.interface.carries,

@@ -17,7 +17,7 @@ from remote_kernels.way import NOT_SHARED, OPTIONS, Way
 CHANNEL_USES = frozenset(
     {
         *("channel", "transport", "lease", "spool", "no_share", "existing", "keep"),
-        *("fallback", "probe_timeout"),
+        *("sync", "fallback", "probe_timeout"),
     }
 )
 
@@ -44,7 +44,10 @@ class Interface:
     terminal: ClassVar[bool] = False
     job_variable: ClassVar[str] = ""
     starts_with: ClassVar[frozenset[str]] = frozenset(
-        {"kernel_cmd", "keep", "activate", "env", "precmd", "workdir", "transport", "fallback"}
+        {
+            *("kernel_cmd", "keep", "activate", "env", "precmd", "workdir", "transport"),
+            *("sync", "fallback"),
+        }
     )
 
     @classmethod

@@ -33,7 +33,9 @@ GUIDE = {"README.md", *(f"docs/guide/{path.name}" for path in ROOT.glob("docs/gu
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 # These need a host that is there.
-_HOST_COMMANDS = ("login", "discover", "attach", "copy-id", "lab", "ps", "reverse")
+_HOST_COMMANDS = (
+    *("login", "discover", "attach", "copy-id", "lab", "mirror", "ps", "reverse", "sync"),
+)
 # What manage says when it has done something.
 SAID = re.compile(r"^(?:Added|Changed|Removed) kernel \[.*\]: .*\.$", re.MULTILINE)
 

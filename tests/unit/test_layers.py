@@ -73,7 +73,7 @@ FLOORS = (
         "visiting_keeper",
     },
     {"holding", "kept_kernels", "life", "node_forwards"},
-    {"allocation", "keeper_order", "kept_kernel", "way_in"},
+    {"allocation", "following", "keeper_order", "kept_kernel", "way_in"},
     {"errand", "kept_channel", "plain_kernel", "spare"},
     {"kept_life", "shell_errand", "sync"},
     {
@@ -109,6 +109,7 @@ ONLY_IN = {
         "check",
         "demo",
         "far_environment",
+        "following",
         "keys",
         "local_environment",
         "questions",
