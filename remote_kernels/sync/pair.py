@@ -36,6 +36,8 @@ from remote_kernels.way_back import PAUSES
 # So many may be deleted on one side without being asked for; of more, half.
 _FEW = 10
 _LOOK_AGAIN = 0.2
+# Seconds after which a line that has brought something is one that can be had again.
+_STEADY = 10.0
 
 
 class Request(NamedTuple):
@@ -176,7 +178,7 @@ class Pair:
     def _until_done(self, outcome: Outcome) -> None:
         tries = self._missing = 0
         while True:
-            missing = self._missing
+            missing, began = self._missing, time.monotonic()
             try:
                 self._once(outcome)
                 return
@@ -184,7 +186,8 @@ class Pair:
                 self._far.close()
                 if not self.was_there or (isinstance(error, LoginError) and error.refused):
                     raise
-                tries = 0 if 0 < self._missing < missing else tries
+                if time.monotonic() - began > _STEADY and self._missing < missing:
+                    tries = 0
                 if tries == len(PAUSES):
                     sentence = f"the line to {self.way} broke, and stays so: {error.sentence}"
                     raise SyncError(

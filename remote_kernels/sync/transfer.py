@@ -174,5 +174,7 @@ def _command(trip: Trip, *, goes_on: bool) -> list[str]:
         "--append-verify" if goes_on else "--copy-dest=../..",
         *("--files-from=-", "--from0", "--no-human-readable", "--info=progress2", "--outbuf=L"),
         *(["--rsync-path", program] if _PLAIN.fullmatch(program) else []),
+        # What cat cannot write at once it would take for an error.
+        "--blocking-io",
         *("--rsh", f"/bin/sh ./{LINE}", "--", *ends),
     ]

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,17 +99,6 @@ class Sides:
         self.machine.run(["rm", "-rf", self.far, f"/home/{self.user}/.unison"])
         # The shared connection stays for two seconds, for whoever comes next.
         self.machine.run(["pkill", "-u", self.user, "-x", "sleep"], check=False)
-
-
-def test_behind_gateways(bed: Bed, tmp_path: Path) -> None:
-    sides = Sides(bed.inner, tmp_path / "near", "ada")
-    sides.write("a", "1")
-    try:
-        sides.sync("push", "--tunnel-hosts", "gina@gw1", "gina@gw2")
-        assert sides.run("cat a") == "1"
-        assert bed.inner.logins() == ["ada"]
-    finally:
-        sides.remove()
 
 
 @pytest.fixture
@@ -248,7 +237,7 @@ def test_both(bed: Bed, sides: Sides, by: str) -> None:
         file.truncate(1 << 25)
     sides.run(
         "echo 2 >theirs; printf there >clash.txt; rm 'gone there'; rm -r d; echo 3 >kept; "
-        "mkdir -p 'new there'; echo 4 >'new there/b'; chmod 755 same"
+        "mkdir -p 'new there'; echo 4 >'new there/b'; chmod 755 same; head -c 32M /dev/zero >vast"
     )
     (sides.near / "gone here").unlink()
     (sides.near / "kept").unlink()
@@ -262,7 +251,7 @@ def test_both(bed: Bed, sides: Sides, by: str) -> None:
     assert conflict["other"].endswith(".txt")
     assert {row["path"]: row["to"] for row in found["transferred"]} == {
         **dict.fromkeys(("mine", "clash.txt", "new\nhere/a", ".gitignore", "large"), "there"),
-        **dict.fromkeys(("theirs", conflict["other"], "new there/b", "kept"), "here"),
+        **dict.fromkeys(("theirs", conflict["other"], "new there/b", "kept", "vast"), "here"),
     }
     assert (sides.near / "clash.txt").read_text() == "here"
     assert (sides.near / conflict["other"]).read_text() == "there"
@@ -296,10 +285,10 @@ def test_ten_thousand_files(bed: Bed, sides: Sides) -> None:
     assert bed.far.logins() in (["ada"], ["ada", "ada"])
 
 
-def sent(bed: Bed) -> int:
-    """Bytes that this machine has sent towards ``far``."""
-    said = bed.laptop.run(["ip", "-j", "-s", "link", "show", "to-far"]).stdout
-    return int(json.loads(said)[0]["stats64"]["tx"]["bytes"])
+def bytes_of(bed: Bed) -> int:
+    """What has gone from and to this machine, on the way to ``far``."""
+    (link,) = json.loads(bed.laptop.run(["ip", "-j", "-s", "link", "show", "to-far"]).stdout)
+    return int(link["stats64"]["tx"]["bytes"] + link["stats64"]["rx"]["bytes"])
 
 
 def test_a_large_file_goes_on_where_it_was_cut(bed: Bed, sides: Sides) -> None:
@@ -311,36 +300,55 @@ def test_a_large_file_goes_on_where_it_was_cut(bed: Bed, sides: Sides) -> None:
             file.seek(number)
             file.write(b"%d" % number)
         file.truncate(size)
-    size_there = "$(stat -c %s .remote-kernels-partial-*/files/large* || echo 0)"
-    before, done = sent(bed), threading.Event()
+    digest = digest_of(path)
+    before = bytes_of(bed)
+
+    def there() -> int:
+        return int(sides.run("stat -c %s .remote-kernels-partial-*/files/large* || echo 0"))
+
+    def here() -> int:
+        found = sides.near.glob(".remote-kernels-partial-*/files/large file")
+        return sum(path.stat().st_size for path in found)
+
+    goes_on(bed, sides, "push", there, [size * 3 // 10, size * 7 // 10])
+    script = "import hashlib; print(hashlib.sha1(open('large file', 'rb').read()).hexdigest())"
+    assert sides.run(f'python3 -c "{script}"').strip() == digest
+    assert sides.run("ls -A") == "large file\n"
+    path.unlink()
+    goes_on(bed, sides, "pull", here, [size // 2])
+    assert digest_of(path) == digest
+    assert os.listdir(sides.near) == ["large file"]
+    # Twice the file, and what was on its way when the line broke.
+    assert bytes_of(bed) - before < 2.3 * size
+
+
+def goes_on(
+    bed: Bed, sides: Sides, direction: str, arrived: Callable[[], int], parts: list[int]
+) -> None:
+    """Let a file go to one side, and break the line when so much of it has arrived."""
+    bed.forget_logins()
     results: list[dict[str, Any]] = []
-
-    def push() -> None:
-        results.append(sides.sync("push"))
-        done.set()
-
-    thread = threading.Thread(target=push)
+    thread = threading.Thread(target=lambda: results.append(sides.sync(direction)))
     thread.start()
     try:
-        for part in (0.2, 0.4, 0.7):
-            arrived = f"[ {size_there} -gt {int(size * part)} ]"
-            sides.run(f"until {arrived} 2>/dev/null; do sleep 0.02; done")
-            assert sides.run("stat -c %a .remote-kernels-partial-*") == "700\n"
-            # The connection, and what runs over it.
+        for part in parts:
+            wait_until(lambda part=part: arrived() > part, 60, f"{part} bytes")  # type: ignore[misc]
+            # The connection, and all that runs over it.
             bed.far.run(["pkill", "-KILL", "-u", "ada", "sshd"])
+        if direction == "push":
+            assert sides.run("stat -c %a .remote-kernels-partial-*") == "700\n"
     finally:
         thread.join(100)
-    assert results
-    assert len(bed.far.logins()) == 4
-    assert sent(bed) - before < 1.2 * size
-    script = "import hashlib; print(hashlib.sha1(open('large file', 'rb').read()).hexdigest())"
-    digest = sides.run(f'python3 -c "{script}"').strip()
+    assert [found["files"] for found in results] == [1]
+    assert len(bed.far.logins()) == len(parts) + 1
+
+
+def digest_of(path: Path) -> str:
+    digest = hashlib.sha1()
     with path.open("rb") as file:
-        whole = hashlib.sha1()
         while piece := file.read(1 << 20):
-            whole.update(piece)
-    assert whole.hexdigest() == digest
-    assert sides.run("ls -A") == "large file\n"
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def test_it_is_kept_going(sides: Sides, tmp_path: Path) -> None:
@@ -379,6 +387,17 @@ def test_it_is_kept_going(sides: Sides, tmp_path: Path) -> None:
     assert text.index("is lost; trying to get back") < text.index("Back at ada@far")
     assert re.search(r"Ended; in all 2 files sent \(\d+ B\), 1 file brought here", text)
     assert sides.run("ls -A") == "a\nc\nd\n"
+
+
+def test_behind_gateways(bed: Bed, tmp_path: Path) -> None:
+    sides = Sides(bed.inner, tmp_path / "near", "ada")
+    sides.write("a", "1")
+    try:
+        sides.sync("push", "--tunnel-hosts", "gina@gw1", "gina@gw2")
+        assert sides.run("cat a") == "1"
+        assert bed.inner.logins() == ["ada"]
+    finally:
+        sides.remove()
 
 
 def test_logins_of_its_own(bed: Bed, sides: Sides) -> None:
