@@ -52,7 +52,7 @@ class Following:
         options = life.options
         told = {
             "way": life.way.options(),
-            "here": options.sync,
+            "here": options.synced,
             "there": options.workdir,
             "both": bool(life.spares),
             "alone": options.no_share,

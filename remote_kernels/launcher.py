@@ -100,7 +100,7 @@ def live(life: Life) -> int:
         place = PrivateDirectory()
         stack.callback(place.remove)
         life.log(f"remote-kernels {__version__}, interface {life.interface.name}")
-        if life.options.sync is not None and life.way is not None:
+        if life.options.synced is not None and life.way is not None:
             _bring_files(life, wakeups, stack)
         if life.terminated_by:
             return 128 + life.terminated_by

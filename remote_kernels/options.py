@@ -348,7 +348,7 @@ class KernelOptions(NamedTuple):
             new=True,
         ),
     )
-    sync: str | None = _option(
+    synced: str | None = _option(
         None,
         Option(
             ("--sync",),
@@ -418,7 +418,7 @@ OF_A_HOST = tuple(
     for name in DECLARED
     if name
     not in (
-        *("name", "language", "existing", "sync", "fallback", "probe_timeout", "verbose"),
+        *("name", "language", "existing", "synced", "fallback", "probe_timeout", "verbose"),
         "kernel_cmd",
     )
 )

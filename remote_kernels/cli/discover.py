@@ -20,8 +20,8 @@ from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.kernel_log import printable
 from remote_kernels.questions import ASKING
 
-# What is found says these.
-_FOUND_THERE = ("host", "language", "kernel_cmd")
+# What is found says these; and the flag of one means something else here.
+_NOT_SAID = ("host", "language", "kernel_cmd", "synced")
 _ACTIONS = ("add", "add_all", "sync")
 _GROUP = "What becomes of the kernels that are found"
 
@@ -106,7 +106,7 @@ def _action(flags: list[str], text: str, **settings: Any) -> ManageOption:
         *(
             param
             for param in kernel_params("How the kernels that are added are started")
-            if param.name not in _FOUND_THERE
+            if param.name not in _NOT_SAID
         ),
         *place_params(),
     ],

@@ -17,7 +17,7 @@ from remote_kernels.way import NOT_SHARED, OPTIONS, Way
 CHANNEL_USES = frozenset(
     {
         *("channel", "transport", "lease", "spool", "no_share", "existing", "keep"),
-        *("sync", "fallback", "probe_timeout"),
+        *("synced", "fallback", "probe_timeout"),
     }
 )
 
@@ -46,7 +46,7 @@ class Interface:
     starts_with: ClassVar[frozenset[str]] = frozenset(
         {
             *("kernel_cmd", "keep", "activate", "env", "precmd", "workdir", "transport"),
-            *("sync", "fallback"),
+            *("synced", "fallback"),
         }
     )
 
