@@ -236,19 +236,21 @@ def spares(words: Sequence[str], given: Mapping[str, Any]) -> tuple[str, ...]:
 def for_kernel(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a kernel, with those of its host's profile if ``--host`` names one.
 
-    A scheduler is asked on the host of a profile, which is the last of the tunnel hosts then.
+    A scheduler is asked on the host of a profile, which is the last of the tunnel hosts then. Its
+    spare machines are written as kernel.json has them.
 
     Args:
         given: fields of :class:`KernelOptions`, which outweigh the profile's.
 
     Raises:
-        OptionsError: there is no such interface.
+        OptionsError: there is no such interface, or a spare machine cannot be used.
         ProfileError: the file cannot be read.
     """
-    host = given.get("host")
-    if host is None or host not in profiles():
-        return dict(given)
-    return at_host(host, given)
+    fields = dict(given)
+    if fields.get("fallback"):
+        fields["fallback"] = spares(fields["fallback"], given)
+    host = fields.get("host")
+    return at_host(host, fields) if host is not None and host in profiles() else fields
 
 
 # --- a configuration of another kind --------------------------------------------------------------

@@ -26,7 +26,7 @@ from remote_kernels.interfaces import interface_named
 from remote_kernels.interfaces.scheduler import Scheduler
 from remote_kernels.kernelspecs import KernelSpec
 from remote_kernels.options import DECLARED, KernelOptions
-from remote_kernels.profiles import for_kernel, spares
+from remote_kernels.profiles import for_kernel
 from remote_kernels.remote_script import refuse_secrets
 from remote_kernels.shell_text import bootstrap_command, receiver_command
 
@@ -393,12 +393,10 @@ def _output_params() -> list[click.Parameter]:
 
 def _changes(values: dict[str, Any]) -> dict[str, Any]:
     """The options of a kernel that were given, with what profiles of hosts stand for."""
-    given = changes(values)
-    if values["add"] and "host" in given:
-        given.setdefault("interface", "ssh")
-    if given.get("fallback"):
-        given["fallback"] = spares(given["fallback"], given)
-    return for_kernel(given)
+    found = for_kernel(changes(values))
+    if values["add"] and "host" in found:
+        found.setdefault("interface", "ssh")
+    return found
 
 
 @click.command(

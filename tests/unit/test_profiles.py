@@ -98,6 +98,17 @@ def test_a_kernel_is_added_with_one(file: Path, manage: Run, kernels: Path) -> N
     argv = json.loads((kernels / "rik_ssh_me_gpu_py_via_me_gw/kernel.json").read_text())["argv"]
     assert argv[argv.index("--precmd") + 1] == "conda activate tf"
     assert "--workdir=~/my project" in argv
+    # Each host's own interface, whichever of the two it is.
+    both = ("--host", "cluster", "--fallback", "gpu", "--env", "A=1")
+    said = manage("--add", *both, "--name", "Py", "-k", "python {connection_file}")
+    assert "Added kernel ['rik_slurm_py_4_via_me_login']" in said.stdout, said.stderr
+    argv = json.loads((kernels / "rik_slurm_py_4_via_me_login/kernel.json").read_text())["argv"]
+    assert argv[argv.index("--fallback") + 1].startswith("me@gpu '--workdir=")
+    both = ("--host", "gpu", "--fallback", "cluster", "--env", "A=1")
+    said = manage("--add", *both, "--name", "Py", "-k", "python {connection_file}")
+    assert said.returncode == 0, said.stderr
+    argv = json.loads((kernels / "rik_ssh_me_gpu_py_via_me_gw/kernel.json").read_text())["argv"]
+    assert argv[argv.index("--fallback") + 1].startswith("me@login --interface slurm --cpus 4")
 
 
 # --- the command ----------------------------------------------------------------------------------
