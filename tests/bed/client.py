@@ -7,13 +7,16 @@ for a shell.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import json
 import os
 import re
 import socket
+import tarfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,6 +161,18 @@ class Machine:
         self.run(["mkdir", "-p", str(Path(path).parent)], user=user)
         self.run(["tee", path], user=user, input=text)
         self.run(["chmod", mode, path], user=user)
+
+    def unpack(self, files: Mapping[str, bytes], directory: str, *, user: str) -> None:
+        """Put files into a directory there, as a user, by their paths below it."""
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as archive:
+            for name, content in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        text = base64.b64encode(data.getvalue()).decode()
+        self.run(["mkdir", "-p", directory], user=user)
+        self.run(["sh", "-c", f"base64 -d | tar -x -C {directory}"], user=user, input=text)
 
     # -- sshd
 

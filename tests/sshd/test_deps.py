@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,25 +25,11 @@ PREFIX = f"{HOME}/venvs/work"
 PYTHON = f"{PREFIX}/bin/python"
 
 
-def unpacked(bed: Bed, files: dict[str, bytes], directory: str) -> None:
-    """Put files into a directory of ada's."""
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    text = base64.b64encode(data.getvalue()).decode()
-    bed.far.run(["mkdir", "-p", directory], user="ada")
-    unpack = f"base64 -d | tar -x -C {directory}"
-    bed.far.run(["sh", "-c", unpack], user="ada", input=text)
-
-
 @pytest.fixture
 def venv(bed: Bed) -> Iterator[str]:
     """A fresh virtual environment of ada's, and an index without a network."""
     index = f"{HOME}/wheels"
-    unpacked(bed, {wheel.file_name: wheel.data() for wheel in WHEELS}, index)
+    bed.far.unpack({wheel.file_name: wheel.data() for wheel in WHEELS}, index, user="ada")
     try:
         conf = f"[global]\nno-index = true\nfind-links = {index}\n"
         bed.far.write(f"{HOME}/.config/pip/pip.conf", conf, user="ada")
@@ -148,9 +131,8 @@ def test_all_notebooks_run_where_their_needs_were_installed(
 ) -> None:
     paths = sorted(NOTEBOOKS.rglob("*.ipynb"))
     files = [path for path in NOTEBOOKS.rglob("*") if path.is_file()]
-    unpacked(
-        bed, {str(x.relative_to(NOTEBOOKS)): x.read_bytes() for x in files}, f"{HOME}/notebooks"
-    )
+    contents = {str(x.relative_to(NOTEBOOKS)): x.read_bytes() for x in files}
+    bed.far.unpack(contents, f"{HOME}/notebooks", user="ada")
     kernel = added_kernel("--workdir=~/notebooks")
     before = versions(bed)
     words = [str(NOTEBOOKS), "--python", here, "--install", "ada@far"]
