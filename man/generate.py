@@ -29,6 +29,7 @@ from remote_kernels.cli.lab import lab
 from remote_kernels.cli.login import login, logout
 from remote_kernels.cli.logs import logs, report
 from remote_kernels.cli.manage import manage
+from remote_kernels.cli.mirror import command as mirror
 from remote_kernels.cli.params import by_group
 from remote_kernels.cli.ps import clean, ps, stop
 from remote_kernels.cli.reverse import reverse
@@ -48,6 +49,7 @@ PAGES = [
     Path(__file__).with_name("remote-kernels-check.1"),
     Path(__file__).with_name("remote-kernels-discover.1"),
     Path(__file__).with_name("remote-kernels-deps.1"),
+    Path(__file__).with_name("remote-kernels-mirror.1"),
     Path(__file__).with_name("remote-kernels-ps.1"),
     Path(__file__).with_name("remote-kernels-attach.1"),
     Path(__file__).with_name("remote-kernels-sync.1"),
@@ -180,6 +182,7 @@ def generated(page: str) -> str:
         "CHECK OPTIONS": partial(options_of, check, *DECLARED),
         "DISCOVER OPTIONS": partial(options_of, discover, *DECLARED, "user", *_PLACES),
         "DEPS OPTIONS": partial(options_of, deps),
+        "MIRROR OPTIONS": partial(options_of, mirror),
         "ATTACH OPTIONS": partial(options_of, attach),
         "PS OPTIONS": partial(options_of, ps),
         "SYNC OPTIONS": partial(options_of, sync),

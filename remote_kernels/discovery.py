@@ -131,10 +131,12 @@ class Discovery(NamedTuple):
     Attributes:
         kernels: in their order.
         notes: what could not be looked at: a path, and why.
+        home: of the person over there.
     """
 
     kernels: tuple[Found, ...]
     notes: tuple[tuple[str, str], ...]
+    home: str = ""
 
     def named(self, names: Sequence[str]) -> list[Found]:
         """The kernels of these names, or at these paths.
@@ -145,7 +147,8 @@ class Discovery(NamedTuple):
         return [self._named(name) for name in names]
 
     def _named(self, name: str) -> Found:
-        exact = [kernel for kernel in self.kernels if name in (kernel.name, kernel.path)]
+        path = f"{self.home}{name[1:]}" if name.startswith("~/") else name
+        exact = [x for x in self.kernels if name == x.name or path.rstrip("/") == x.path]
         alike = [kernel for kernel in self.kernels if kernel.name.endswith(f"/{name}")]
         if len(exact or alike) == 1:
             return (exact or alike)[0]
@@ -263,7 +266,7 @@ def discover(errand: Errand, look_in: Sequence[str]) -> Discovery:
             raise TypeError
     except (LookupError, TypeError, ValueError):
         raise RemoteKernelsError("the far side lists its kernels in no way that we know") from None
-    return Discovery(tuple(_with_names(kernels, home)), notes)
+    return Discovery(tuple(_with_names(kernels, home)), notes, home)
 
 
 def _read(raw: Any) -> Found | None:

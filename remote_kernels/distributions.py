@@ -117,6 +117,7 @@ def _facts(name: str, distribution: "Any") -> "dict[str, Any]":
         "directory": directory,
         "installer": (distribution.read_text("INSTALLER") or "").strip(),
         "metadata": os.path.basename(str(getattr(distribution, "_path", ""))),
+        "is_own": _is_own(str(getattr(distribution, "_path", ""))),
         "modules": own,
         "others": others,
         "files": files,
@@ -135,6 +136,11 @@ def _directory(distribution: "Any", url: "Any") -> str:
     is_project = path.endswith(".egg-info") and bool(distribution.read_text("SOURCES.txt"))
     installed = os.path.basename(parent) in ("site-packages", "dist-packages")
     return parent if is_project and not installed else ""
+
+
+def _is_own(path: str) -> bool:
+    """Whether a distribution is in the environment itself, by the path of its metadata."""
+    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(sys.prefix), ""))
 
 
 def _top_modules(files: "list[str]") -> "tuple[set[str], set[str]]":

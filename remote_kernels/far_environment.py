@@ -30,8 +30,14 @@ _TELL = (
     "import json, os, sys; "
     'print(chr(10) + "@rk-python " + json.dumps([sys.executable, dict(os.environ)]))'
 )
-# What it is given is removed whatever becomes of us.
-_RUN = '"$@"; rk_status=$?; rm -rf "$rk_place"; exit $rk_status'
+# What it is given is removed whatever becomes of us, and what it has begun if that failed.
+_RUN = """
+"$@"
+rk_status=$?
+rm -rf -- "$rk_place"
+[ "$rk_status" = 0 ] || [ -z "$rk_makes" ] || rm -rf -- "$rk_makes"
+exit "$rk_status"
+"""
 
 # The environments in which Pythons were found, by their programs.
 _FOUND: "dict[str, dict[str, str]]" = {}
@@ -107,6 +113,23 @@ def add(python: str, argv: "Sequence[str]", texts: "Mapping[str, str]") -> "Iter
     Raises:
         CannotAnswer: it has failed.
     """
+    yield from run(argv, texts, _FOUND.get(python, os.environ))
+
+
+def run(
+    argv: "Sequence[str]", texts: "Mapping[str, str]", env: "Mapping[str, str]", makes: str = ""
+) -> "Iterator[str]":
+    """Run a command; what it prints, line by line.
+
+    Args:
+        argv: of the command; a word that names a text is replaced by a file that has it.
+        texts: of files that the command needs, by their names.
+        env: its environment.
+        makes: the directory that it makes, which is removed if it fails.
+
+    Raises:
+        CannotAnswer: it has failed.
+    """
     place = tempfile.mkdtemp(prefix="rk-")
     words = []
     for word in argv:
@@ -117,7 +140,7 @@ def add(python: str, argv: "Sequence[str]", texts: "Mapping[str, str]") -> "Iter
         words.append(path if word in texts else word)
     with subprocess.Popen(
         ["/bin/sh", "-c", _RUN, "sh", *words],
-        env={**_FOUND.get(python, os.environ), "rk_place": place},
+        env={**env, "rk_place": place, "rk_makes": makes},
         cwd=place,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

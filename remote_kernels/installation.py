@@ -10,6 +10,8 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
 from typing import Any, NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -33,6 +35,7 @@ from remote_kernels.options import KernelOptions
 from remote_kernels.remote_script import DIALECTS, shell_text
 from remote_kernels.requirement_formats import conda_name, conda_spec
 from remote_kernels.requirements import Requirements, Wanted, is_needed
+from remote_kernels.spare import machines
 from remote_kernels.way import Way
 
 #: Of ours, that look around over there.
@@ -42,6 +45,8 @@ MODULES = (*discovery.MODULES, "far_environment")
 _RUNS_PYTHON = re.compile(r"(.*\S)\s+-m\s+[A-Za-z_][\w.]*(?=\s|$)", re.DOTALL)
 _RUNS_SCRIPT = re.compile(r"\s*([^\s'\"]*ipython3?)\s+kernel(?=\s|$)")
 _SAID = 20
+# Of these the names are said; of more, how many they are.
+_SHOWN = 20
 
 # How conda lists what its channels do not have, and how its solvers say it.
 _LISTED = re.compile(r"\s+- ([^\s=<>!~\[]+)")
@@ -85,6 +90,20 @@ class Plan(NamedTuple):
     same: tuple[Wanted, ...]
 
 
+class How(Enum):
+    """What may become of what is installed already.
+
+    Attributes:
+        HELD: it stays as it is.
+        RESOLVED: it may change, where what is installed needs another version.
+        AS_IT_STANDS: what is installed is taken to be all that is needed.
+    """
+
+    HELD = "held"
+    RESOLVED = "resolved"
+    AS_IT_STANDS = "as it stands"
+
+
 class Step(NamedTuple):
     """One command that installs something.
 
@@ -114,7 +133,8 @@ def kernel_here(way: Way, name: str | None) -> KernelOptions | None:
 
     Args:
         way: to its host.
-        name: of its kernelspec; None for the only one that goes there.
+        name: of its kernelspec; None for the only one that goes there. One that is named may have
+            the host as a spare.
 
     Returns:
         Its options; None if none has that name, which may be one over there.
@@ -125,17 +145,14 @@ def kernel_here(way: Way, name: str | None) -> KernelOptions | None:
     there: dict[str, KernelOptions] = {}
     for spec in kernelspecs.find(kernelspecs.search_directories()):
         try:
-            options = spec.options
-            goes = interface_named(options.interface).way(options)
+            options, *spares = machines(spec.options)
+            if name is not None and spec.name == name.lower():
+                return _of_host(way, spec.name, [options, *spares])
+            if _goes_to(way, options) and _words_of(options.kernel_cmd or ""):
+                there[spec.name] = options
         except OptionsError:
             # What is wrong with it, its start says.
             continue
-        if name is not None and spec.name == name.lower():
-            if goes is None or goes.host != way.host:
-                raise RemoteKernelsError(f"the kernel {spec.name} does not go to {way.host}")
-            return options
-        if goes is not None and goes.host == way.host and _words_of(options.kernel_cmd or ""):
-            there[spec.name] = options
     if name is not None:
         return None
     # The same environment may be reached at once and in jobs.
@@ -154,6 +171,19 @@ def kernel_here(way: Way, name: str | None) -> KernelOptions | None:
     )
 
 
+def _goes_to(way: Way, options: KernelOptions) -> bool:
+    goes = interface_named(options.interface).way(options)
+    return goes is not None and goes.host == way.host
+
+
+def _of_host(way: Way, name: str, machines: Sequence[KernelOptions]) -> KernelOptions:
+    """The options of a kernel on that of its machines that is a host."""
+    for options in machines:
+        if _goes_to(way, options):
+            return options
+    raise RemoteKernelsError(f"the kernel {name} does not go to {way.host}")
+
+
 def _place_of(options: KernelOptions) -> tuple[Any, ...]:
     """What tells one environment from another."""
     words = _words_of(options.kernel_cmd or "")
@@ -167,12 +197,20 @@ def kernel_there(errand: Errand, name: str) -> KernelOptions:
         errand: to its host.
         name: as 'discover' shows it, or its path.
 
+    Returns:
+        Its options; the name is what people know it by.
+
     Raises:
         RemoteKernelsError: there is none.
     """
-    (found,) = discovery.discover(errand, ()).named([name])
+    look_in = [name] if name.startswith(("/", "~/")) else []
+    (found,) = discovery.discover(errand, look_in).named([name])
     return KernelOptions(
-        kernel_cmd=found.command, activate=found.activate or None, env=as_words(found.env)
+        name=(found.kind == "kernelspec" and found.display_name) or found.name,
+        language=found.language or None,
+        kernel_cmd=found.command,
+        activate=found.activate or None,
+        env=as_words(found.env),
     )
 
 
@@ -211,6 +249,26 @@ def look(errand: Errand, options: KernelOptions) -> There:
         return There(python, Environment.read(answer["facts"]), conda, uv)
     except (LookupError, TypeError, ValueError, AttributeError):
         raise RemoteKernelsError("the far side tells of it in no way that we know") from None
+
+
+def by_name(kernel_cmd: str, prefix: str) -> str:
+    """A kernel command that finds its Python on the PATH, once its environment is activated.
+
+    Args:
+        kernel_cmd: of a kernel whose Python is known; see :func:`look`.
+        prefix: directory of its environment.
+    """
+    words = _words_of(kernel_cmd)
+    if words is None:
+        return kernel_cmd
+    python, script = words
+    if script:
+        return kernel_cmd.replace(script, script.rpartition("/")[2], 1)
+    with suppress(ValueError):
+        if len(shlex.split(python)) == 1:
+            return kernel_cmd.replace(python, "python", 1)
+    # Variables and options before and behind it stay.
+    return re.sub(rf"'?{re.escape(prefix)}/bin/python[\d.]*'?", "python", kernel_cmd, count=1)
 
 
 def _words_of(kernel_cmd: str) -> tuple[str, str] | None:
@@ -303,7 +361,9 @@ def by_conda(missing: Sequence[Wanted], needed: Requirements, there: There) -> S
     return Step("conda", tuple(argv), {}, tuple(missing))
 
 
-def by_pip(missing: Sequence[Wanted], needed: Requirements, there: There) -> Step:
+def by_pip(
+    missing: Sequence[Wanted], needed: Requirements, there: There, how: How = How.HELD
+) -> Step:
     """The command that installs without conda; see :func:`steps`."""
     environment = there.environment
     if environment.is_closed:
@@ -312,8 +372,13 @@ def by_pip(missing: Sequence[Wanted], needed: Requirements, there: There) -> Ste
             advice="make a virtual environment over there, and a kernel in it: 'remote-kernels "
             "discover HOST --install NAME --add NAME' does both",
         )
-    texts = {"requirements": _requirements(missing, needed), "constraints": _constraints(there)}
-    files = ("-c", "constraints", "-r", "requirements")
+    texts = {"requirements": _requirements(missing, needed)}
+    files = ["-r", "requirements"]
+    if how is How.HELD:
+        texts["constraints"] = _constraints(there)
+        files = ["-c", "constraints", *files]
+    elif how is How.AS_IT_STANDS:
+        files = ["--no-deps", *files]
     if "pip" in environment.distributions:
         in_home = not (environment.is_environment or environment.may_write)
         options = ["--disable-pip-version-check", "--no-input", *(["--user"] if in_home else [])]
@@ -371,7 +436,7 @@ def install(
     while todo:
         step, said = by_conda(todo, needed, there), list[str]()
         try:
-            _run(errand, step, there, told, said)
+            run(errand, step, there, told, said)
             todo = []
         except InstallationError:
             unknown = not_in_conda(said, step)
@@ -384,35 +449,109 @@ def install(
         there = look(errand, options)
         found = plan(needed, there)
     if found.missing:
-        _run(errand, by_pip(found.missing, needed, there), there, told, [])
+        run(errand, by_pip(found.missing, needed, there), there, told, [])
 
 
-def _run(
+def run(
     errand: Errand, step: Step, there: There, told: Callable[[str], None], said: list[str]
 ) -> None:
+    """Run a command that installs something.
+
+    Args:
+        errand: to the host.
+        step: the command.
+        there: the environment.
+        told: takes what is run, and what that prints, line by line.
+        said: gets what it prints.
+
+    Raises:
+        InstallationError: it has failed.
+    """
+    told(f"{step.by} installs {in_short(step.lines)}")
+    carry_out(
+        errand,
+        step,
+        ("add", there.python),
+        told,
+        said,
+        failed=f"{step.by} could not install what is missing in {there.environment.prefix}",
+        advice="what is installed there is not changed for it; where versions do not fit "
+        "together, install by hand over there, or let the kernel have an environment of its "
+        "own",
+    )
+
+
+def in_short(names: Sequence[str]) -> str:
+    """The names of a few distributions, or how many they are."""
+    return ", ".join(names) if len(names) <= _SHOWN else f"{len(names)} distributions"
+
+
+def carry_out(
+    errand: Errand,
+    step: Step,
+    asked: tuple[str, str],
+    told: Callable[[str], None],
+    said: list[str],
+    *,
+    failed: str,
+    advice: str,
+) -> None:
+    """Run a command over there.
+
+    Args:
+        errand: to the host.
+        step: the command.
+        asked: the function that runs it, and its first argument.
+        told: takes what is printed, line by line.
+        said: gets the same.
+        failed: what has failed if it does.
+        advice: what to try then.
+
+    Raises:
+        InstallationError: it has failed.
+    """
+
     def heard(line: Any) -> None:
         said.append(printable(str(line)))
         told(f"  {said[-1]}")
 
-    told(f"{step.by} installs {', '.join(step.lines)}")
     try:
         # It may say nothing for many minutes; a line that breaks, ssh notices.
-        last = errand.ask("add", there.python, step.argv, step.texts, told=heard, patience=math.inf)
+        last = errand.ask(*asked, step.argv, step.texts, told=heard, patience=math.inf)
     except ConnectionLostError:
         raise
     except RemoteKernelsError as error:
         raise InstallationError(
-            f"{step.by} could not install what is missing in {there.environment.prefix}: "
-            f"{error.sentence}",
+            f"{failed}: {error.sentence}",
             host=error.host,
             said=[line for line in said if line.strip()][-_SAID:],
             command=shlex.join(step.argv),
-            advice="what is installed there is not changed for it; where versions do not fit "
-            "together, install by hand over there, or let the kernel have an environment of its "
-            "own",
+            advice=advice,
         ) from None
     if last is not None:
         heard(last)
+
+
+def changes(
+    before: Environment, after: Environment
+) -> tuple[dict[str, str], dict[str, list[str | None]]]:
+    """What has been installed in an environment, and what has changed in it.
+
+    Args:
+        before: as it was.
+        after: as it is.
+
+    Returns:
+        The versions of what is new, and the old and new ones of what has changed, by names.
+    """
+    old, new = before.distributions, after.distributions
+    installed = {each.name: each.version for key, each in new.items() if key not in old}
+    changed = {
+        each.name: [each.version, new[key].version if key in new else None]
+        for key, each in old.items()
+        if key not in new or new[key].version != each.version
+    }
+    return installed, changed
 
 
 def not_in_conda(said: Sequence[str], step: Step) -> list[Wanted]:

@@ -46,6 +46,7 @@ class Distribution(NamedTuple):
         directory: of a project that is used as it lies there; empty for what is installed.
         installer: that has installed it; empty if it has not said so.
         metadata: name of the directory in which its metadata lies.
+        is_own: it lies in the environment itself; others are the system's, or the person's own.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Distribution(NamedTuple):
     directory: str = ""
     installer: str = ""
     metadata: str = ""
+    is_own: bool = True
 
 
 class Environment(NamedTuple):
@@ -120,7 +122,8 @@ def _distribution(facts: Mapping[str, Any]) -> Distribution:
     name, version, directory, installer, metadata = words
     url = facts["url"] if isinstance(facts["url"], dict) else None
     lists = frozenset(map(str, facts["modules"])), tuple(map(str, facts["requires"]))
-    return Distribution(name, version, *lists, url, directory, installer, metadata)
+    is_own = bool(facts["is_own"])
+    return Distribution(name, version, *lists, url, directory, installer, metadata, is_own)
 
 
 def program_of(python: str | None) -> str:

@@ -71,7 +71,7 @@ def as_conda(found: Requirements, name: str, environment: Environment) -> str:
             for_pip.append(wanted.line)
         else:
             for_conda.append(conda_spec(wanted))
-            channels += filter(None, [_channel(wanted)])
+            channels += filter(None, [channel_of(wanted)])
     python = ".".join(environment.version.split(".")[:2])
     lines = [f"name: {project_name(name)}", "channels:"]
     lines += [f"  - {_yaml(each)}" for each in dict.fromkeys(channels or ["conda-forge"])]
@@ -96,13 +96,21 @@ def conda_spec(wanted: Wanted) -> str:
     return f"{name}{versions.replace(' ', '')}"
 
 
-def _channel(wanted: Wanted) -> str:
+def channel_of(wanted: Wanted) -> str:
+    """The channel of a package that conda has installed; empty if it is not known."""
     if not wanted.conda or not wanted.conda["channel"]:
         return ""
-    parts = [part for part in urlsplit(wanted.conda["channel"]).path.split("/") if part]
+    address = urlsplit(wanted.conda["channel"])
+    parts = [part for part in address.path.split("/") if part]
     if "pkgs" in parts:
         return "defaults"
-    return parts[0] if parts else ""
+    if parts[:1] == ["t"]:
+        # What follows is a secret.
+        parts = parts[2:]
+    if address.hostname in (None, "conda.anaconda.org"):
+        return parts[0] if parts else ""
+    # The last part is the platform.
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}/{'/'.join(parts[:-1])}"
 
 
 def _yaml(text: str) -> str:

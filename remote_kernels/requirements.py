@@ -429,18 +429,11 @@ class _Resolution:
         return whole
 
     def _url_of(self, here: Distribution, place: Place | None) -> str:
-        """Where it was installed from, if others can have it from there; see PEP 610."""
-        url = here.url or {}
-        address = str(url.get("url") or "")
-        if isinstance(vcs := url.get("vcs_info"), dict) and not address.startswith("file:"):
-            end = f"#subdirectory={url['subdirectory']}" if url.get("subdirectory") else ""
-            return f"{vcs.get('vcs')}+{address}@{vcs.get('commit_id')}{end}"
-        if isinstance(archive := url.get("archive_info"), dict):
-            if not address.startswith("file:"):
-                digest = str(archive.get("hash") or "")
-                return f"{address}#{digest}" if digest else address
+        """Where it was installed from, if others can have it from there."""
+        address = (here.url or {}).get("url")
+        if "archive_info" in (here.url or {}) and str(address).startswith("file:"):
             self._note(None, f"{here.name} was installed from a file of this machine, {address}")
-        return ""
+        return address_of(here)
 
     def _is_own(self, wanted: Wanted) -> bool:
         """Whether it is a project of this machine, which nobody else has; then that is said."""
@@ -532,6 +525,28 @@ def _of_conda(text: str) -> Requirement | None:
             return Requirement(name)
         except InvalidRequirement:
             return None
+
+
+def address_of(installed: Distribution) -> str:
+    """Where others can have a distribution from, if that is no index; see PEP 610.
+
+    Args:
+        installed: the distribution.
+
+    Returns:
+        The address as pip takes it; empty for an index, or what is on its machine only.
+    """
+    url = installed.url or {}
+    address = str(url.get("url") or "")
+    if address.startswith("file:"):
+        return ""
+    if isinstance(vcs := url.get("vcs_info"), dict):
+        end = f"#subdirectory={url['subdirectory']}" if url.get("subdirectory") else ""
+        return f"{vcs.get('vcs')}+{address}@{vcs.get('commit_id')}{end}"
+    if isinstance(archive := url.get("archive_info"), dict):
+        digest = str(archive.get("hash") or "")
+        return f"{address}#{digest}" if digest else address
+    return ""
 
 
 def is_needed(wanted: Wanted, markers: Mapping[str, str]) -> bool:

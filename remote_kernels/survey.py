@@ -17,6 +17,7 @@ import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 
 from remote_kernels.answers import CannotAnswer
 from remote_kernels.login_environment import login_environment, output_of
@@ -215,9 +216,9 @@ class Survey:
         pyenv = os.environ.get("PYENV_ROOT") or os.path.join(_HOME, ".pyenv")
         for prefix in self._list(os.path.join(pyenv, "versions")):
             # Links are shorter names of versions, but also pyenv-virtualenv's environments.
-            if not os.path.islink(prefix) or _is_venv(prefix):
+            if not os.path.islink(prefix) or is_venv(prefix):
                 name = f"pyenv-{os.path.basename(prefix)}"
-                yield Environment(prefix, "venv" if _is_venv(prefix) else "pyenv", name)
+                yield Environment(prefix, "venv" if is_venv(prefix) else "pyenv", name)
         uv = os.environ.get("UV_PYTHON_INSTALL_DIR") or os.path.join(
             _HOME, ".local/share/uv/python"
         )
@@ -593,15 +594,35 @@ class Survey:
 
     def conda_for(self, prefix: str) -> "list[str]":
         """What installs a package into an environment of conda's; empty for others."""
-        if os.path.isdir(os.path.join(prefix, "conda-meta")):
-            for name in ("mamba", "micromamba", "conda"):
-                for program in self._programs(name):
-                    return [program, "install", "-y", "-p", prefix]
+        if os.path.isdir(os.path.join(prefix, "conda-meta")) and self.conda():
+            return [self.conda(), "install", "-y", "-p", prefix]
         return []
+
+    def conda(self) -> str:
+        """The program of conda, or one that is like it; empty if there is none."""
+        programs = (self._programs(name) for name in ("mamba", "micromamba", "conda"))
+        return next(chain.from_iterable(programs), "")
 
     def uv(self) -> str:
         """The program uv; empty if there is none."""
         return next(iter(self._programs("uv")), "")
+
+    def pythons(self, program: str = "") -> "Iterator[tuple[str, str]]":
+        """The Pythons of which a virtualenv can be made: their programs, and versions.
+
+        Args:
+            program: of the only one that is meant; empty for all.
+        """
+        found = [e for e in self._environments.values() if e.kind in ("pyenv", "uv")]
+        # It goes with its conda only, unlike other environments of that.
+        found += [e for e in self._environments.values() if e.name == "base"]
+        known = [*self._system_pythons(), *(e.python for e in found if e.python)]
+        programs = [program] if program else known
+        probes = {x: self._pool.submit(_probed, [x, "-c", _PROBE], self.env) for x in programs}
+        for program, probe in probes.items():
+            told = probe.result()
+            if told is not None:
+                yield program, told["version"]
 
 
 # --- what can be asked for ----------------------------------------------------------------------
@@ -768,10 +789,11 @@ def _field(path: str, name: str) -> "str | None":
 
 
 def _venv(prefix: str) -> "Iterable[Environment]":
-    return [Environment(prefix, "venv")] if _is_venv(prefix) else []
+    return [Environment(prefix, "venv")] if is_venv(prefix) else []
 
 
-def _is_venv(prefix: str) -> bool:
+def is_venv(prefix: str) -> bool:
+    """Whether a directory is a virtualenv."""
     # Those of virtualenv before version 20 have no pyvenv.cfg.
     marks = ("pyvenv.cfg", "bin/activate")
     return any(os.path.isfile(os.path.join(prefix, mark)) for mark in marks)

@@ -21,6 +21,7 @@ _COMMANDS = {
     "manage": "manage:manage",
     "discover": "discover:discover",
     "deps": "deps:deps",
+    "mirror": "mirror:command",
     "attach": "attach:attach",
     "lab": "lab:lab",
     "ps": "ps:ps",

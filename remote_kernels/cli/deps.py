@@ -272,14 +272,8 @@ def _made(
     installation.install(
         errand, options, needed.requirements, lambda line: render.say(printable(line), aside=aside)
     )
-    after = installation.look(errand, options).environment.distributions
-    known = before.environment.distributions
-    installed = {each.name: each.version for key, each in after.items() if key not in known}
-    changed = {
-        each.name: [each.version, after[key].version if key in after else None]
-        for key, each in known.items()
-        if key not in after or after[key].version != each.version
-    }
+    after = installation.look(errand, options).environment
+    installed, changed = installation.changes(before.environment, after)
     if not aside:
         shown = ", ".join(f"{name} {version}" for name, version in sorted(installed.items()))
         render.say(printable(f"Installed: {shown}."))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,18 +177,64 @@ def _dry_run(request: Request, spec: KernelSpec, options: KernelOptions) -> None
         render.dry_run(spec, command, job_command)
 
 
+@dataclass(frozen=True)
+class NewKernel:
+    """A kernel that is to be added.
+
+    Attributes:
+        options: of it.
+        spec: its kernelspec, which is not written yet.
+        replaced: the one of ours that makes way for it; None for none.
+    """
+
+    options: KernelOptions
+    spec: KernelSpec
+    replaced: KernelSpec | None
+
+    @property
+    def name(self) -> str:
+        """By which it is said to be added."""
+        return kernelspecs.kernel_name(self.options)
+
+    def add(self, *, aside: bool = False) -> None:
+        """Write it, and say so.
+
+        Args:
+            aside: standard output is for data.
+
+        Raises:
+            KernelSpecError: it cannot be written; everything is as before.
+        """
+        kernelspecs.write(self.spec)
+        render.say(f"Added kernel ['{self.name}']: {self.spec.display_name}.", aside=aside)
+        if self.replaced:
+            render.say("Replaced the kernel of that name.", aside=aside)
+
+
+def new_kernel(fields: Mapping[str, Any], parent: Path, *, aside: bool) -> NewKernel:
+    """The kernel with these options; nothing is written.
+
+    Args:
+        fields: of :class:`KernelOptions`, with what profiles of hosts stand for.
+        parent: the directory of kernelspecs in which it is to lie.
+        aside: standard output is for data.
+
+    Raises:
+        KernelSpecError: what lies there is not ours.
+        OptionsError: the interface cannot use an option.
+        RemoteKernelsError: an option is missing.
+    """
+    options = _checked(KernelOptions(**fields), aside=aside)
+    return NewKernel(options, *kernelspecs.planned(options, parent))
+
+
 def _add(request: Request) -> int:
-    options = _checked(KernelOptions(**request.changes), aside=request.json)
     parent = request.place or kernelspecs.user_directory()
-    spec, replaced = kernelspecs.planned(options, parent)
+    new = new_kernel(request.changes, parent, aside=request.json)
     if request.dry_run:
-        _dry_run(request, spec, options)
-        return 0
-    kernelspecs.write(spec)
-    name = kernelspecs.kernel_name(options)
-    render.say(f"Added kernel ['{name}']: {spec.display_name}.")
-    if replaced:
-        render.say("Replaced the kernel of that name.")
+        _dry_run(request, new.spec, new.options)
+    else:
+        new.add()
     return 0
 
 
@@ -271,9 +317,10 @@ def _delete(request: Request) -> int:
     return _not_found(request, unknown, "Can't delete") or status
 
 
-def _complete_names(
+def complete_names(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
+    """The names of kernels of ours that begin so."""
     specs = kernelspecs.find(kernelspecs.search_directories())
     return [
         CompletionItem(spec.name, help=spec.display_name)
@@ -284,7 +331,7 @@ def _complete_names(
 
 def _action_params() -> list[click.Parameter]:
     group = "Actions"
-    names: dict[str, Any] = {"group": group, "shell_complete": _complete_names}
+    names: dict[str, Any] = {"group": group, "shell_complete": complete_names}
     return [
         ManageOption(
             ["--add", "-a"],

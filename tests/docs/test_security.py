@@ -22,6 +22,10 @@ HELD = {
     ],
     "Without Python over there": ["sshd/test_no_python.py"],
     "`remote-kernels deps` runs nothing": ["unit/test_deps.py::test_nothing_that_is_read_is_run"],
+    "What `remote-kernels mirror` has": [
+        "unit/test_mirror.py::test_a_host_that_lies",
+        "unit/test_mirror.py::test_what_others_can_have_and_what_not",
+    ],
     "With a scheduler": ["cluster/test_slurm.py", "cluster/test_ends.py"],
     "A launcher that is killed takes": ["sshd/test_resume.py"],
     "`remote-kernels lab` leaves": [

@@ -51,6 +51,7 @@ FLOORS = (
         *("servers", "translator"),
     },
     {
+        "new_environment",
         "requirement_formats",
         "askpass",
         "key_script",
@@ -84,6 +85,7 @@ FLOORS = (
     {"launcher"},
     {"attach", "check", "discovery", "lab", "report"},
     {"demo", "installation"},
+    {"mirror"},
     {"cli"},
     {"__main__"},
 )

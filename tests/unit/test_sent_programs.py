@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_kernels import discovery, installation, keeper_text, lab, whereabouts
+from remote_kernels import discovery, installation, keeper_text, lab, mirror, whereabouts
 from remote_kernels.keeper_text import start_of_program
 from remote_kernels.shell_text import BOOTSTRAP
 from remote_kernels.sync import place
@@ -18,6 +18,7 @@ PROGRAMS = {
     **keeper_text._MODULES_OF,
     "discovery": discovery.MODULES,
     "installation": installation.MODULES,
+    "mirror": mirror.MODULES,
     "whereabouts": whereabouts.MODULES,
     "lab": lab.MODULES,
     "sync": place.MODULES,
