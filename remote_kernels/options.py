@@ -367,8 +367,9 @@ class KernelOptions(NamedTuple):
         Option(
             ("--fallback",),
             "Spare machines for a host that does not answer, the first that does is taken: each a "
-            "host, or the name of one with options of its own (see 'remote-kernels hosts'). What "
-            "else is said on the command line holds for them, too, but for the way to --host.",
+            "host, or the name of one with options of its own (see 'remote-kernels hosts'), or "
+            "local for this machine. What else is said on the command line holds for them, too, "
+            "but for the way to --host.",
             "HOST…",
             launcher_flag="--fallback",
             new=True,
@@ -424,6 +425,8 @@ OF_A_HOST = tuple(
 )
 
 
+#: In place of a spare host, for this machine itself.
+THIS_MACHINE = "local"
 #: The fields that say, beside the host, how ssh gets there.
 WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args")
 

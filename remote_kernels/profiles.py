@@ -30,6 +30,7 @@ from remote_kernels.options import (
     OF_A_HOST,
     SERVER_DECLARED,
     SERVER_DEFAULTS,
+    THIS_MACHINE,
     WAY_OPTIONS,
     KernelOptions,
     ServerOptions,
@@ -43,6 +44,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 def _key(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
 
+
+# What holds for a kernel on this machine, of what may be said of a host.
+_HERE = ("host", *(name for name in OF_A_HOST if DECLARED[name].general and name != "interface"))
 
 # Fields by the keys under which the file has them, and the other way round.
 _FIELDS = {_key(DECLARED[name].flags[0]): name for name in OF_A_HOST}
@@ -218,6 +222,11 @@ def spares(words: Sequence[str], given: Mapping[str, Any]) -> tuple[str, ...]:
     found = []
     for text in (text for word in words for text in ([word] if " " in word else word.split(","))):
         own = host_and_options(text)
+        if own["host"] == THIS_MACHINE:
+            # Nothing is carried there, and no job asked for.
+            given_here = {**common, **own}
+            found.append(with_options({x: given_here[x] for x in given_here if x in _HERE}))
+            continue
         fields = {"interface": "ssh", **described(own["host"], {**common, **own})}
         if fields.pop("env", ()) != given.get("env", ()):
             raise OptionsError(

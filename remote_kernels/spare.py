@@ -17,7 +17,13 @@ from typing import NamedTuple
 
 from remote_kernels import errors
 from remote_kernels.interfaces import interface_named, on_host
-from remote_kernels.options import DEFAULTS, OF_A_HOST, KernelOptions, host_and_options
+from remote_kernels.options import (
+    DEFAULTS,
+    OF_A_HOST,
+    THIS_MACHINE,
+    KernelOptions,
+    host_and_options,
+)
 from remote_kernels.private_directory import PrivateDirectory
 from remote_kernels.questions import Answerer, Questions
 from remote_kernels.resources import seconds
@@ -65,7 +71,10 @@ def machines(options: KernelOptions) -> list[KernelOptions]:
     common = {name: DEFAULTS[name] for name in OF_A_HOST if name != "env"}
     spares = []
     for text in options.fallback:
-        fields = on_host({"interface": "ssh", **host_and_options(text)})
+        fields = host_and_options(text)
+        if fields["host"] == THIS_MACHINE:
+            fields.update(host=None, interface=THIS_MACHINE)
+        fields = on_host({"interface": "ssh", **fields})
         spares.append(itself._replace(**{**common, **fields}))
     return [itself, *spares]
 

@@ -88,6 +88,18 @@ def test_a_spare_with_options_of_its_own(bed: Bed, site: Site, tmp_path: Path) -
     assert "ada@far:10: ada@far:10 refused the connection" in said
 
 
+def test_this_machine_is_a_spare(site: Site, tmp_path: Path) -> None:
+    """Its kernel needs no ssh, and nothing is carried."""
+    there = Site(site.machine, "ada", site.python, ["--host", "ada@far:9", "--lease", "2h"])
+    spec = add_kernel(there, "--fallback", "local", "--workdir", "/tmp")
+    with Kernel(spec, tmp_path) as kernel:
+        assert node(kernel) == "laptop"
+        assert kernel.value("__import__('os').getcwd()") == "/tmp"
+        assert "starting on this machine, since ada@far:9" in kernel.stderr()
+        kernel.restart()
+        assert node(kernel) == "laptop"
+
+
 def test_none_answers(site: Site, tmp_path: Path) -> None:
     there = Site(site.machine, "ada", site.python, ["--host", "ada@far:9"])
     spec = add_kernel(there, "--fallback", "ada@nowhere.invalid")
