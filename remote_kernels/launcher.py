@@ -65,9 +65,8 @@ def _life(options: KernelOptions, connection: ConnectionFile) -> Life:
     life = Life(chosen.options, connection)
     life.instead_of, life.spares = chosen.instead_of, chosen.others
     if chosen.instead_of:
-        life.warn(
-            f"remote-kernels: starting on {life.way or 'this machine'}, since {chosen.instead_of}"
-        )
+        where = life.way or "this machine"
+        life.warn(f"remote-kernels: starting on {where}, since {chosen.instead_of}")
     else:
         life.log(f"starting on {life.way}, which answers first; spare: {', '.join(life.spares)}")
     return life
