@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from remote_kernels import steps
 from remote_kernels.check import check
 from remote_kernels.cli import in_words, render
 from remote_kernels.cli.check import progress as steps_progress
@@ -51,7 +52,7 @@ _GROUP = "The server"
 # For somebody else's start here, who may be asked for a password; and between two looks.
 _TURN_PATIENCE, _LOOK_AGAIN = 60.0, 0.1
 # Seconds after which every browser has read its page.
-_PAGE_LASTS = 3600.0
+_PAGE_LASTS = 60.0
 # What may be said of a host, and means something where a server runs.
 _OF_A_SERVER = set(OF_A_HOST) - {"host", "channel", "keep", "lease", "spool"} | {"verbose"}
 
@@ -206,6 +207,9 @@ def _check_way(wanted: Wanted) -> None:
         with steps_progress(quiet=False) as now:
             options = wanted.options._replace(kernel_cmd=wanted.app)
             for finding in check(options, "", place.path, fast=True, now=now):
+                if finding.step is steps.COMMAND and not finding.ok:
+                    # It may be a function of the shell; if not, the start says so.
+                    return
                 show_step(finding)
                 if not finding.ok:
                     raise click.exceptions.Exit((finding.error or {}).get("exit_code") or 1)

@@ -22,7 +22,7 @@ import pytest
 from bed import Bed, Machine, Watch, wait_until
 from carried import Carried, leave_no_traces, light, listed, servers_by_hand, stop, typed
 from frontend import ran, remote_kernels
-from remote_kernels.errors import CommandNotFoundError, ForwardError, ServerError
+from remote_kernels.errors import ForwardError, ServerError
 
 # A program that serves pages, and has never heard of Jupyter.
 PAGES = "python3 -m http.server --bind 127.0.0.1 {port}"
@@ -205,9 +205,15 @@ def test_a_program_behind_gateways_that_dies(bed: Bed, tmp_path: Path) -> None:
 
 def test_what_cannot_be_started(bed: Bed, activate: list[str], tmp_path: Path) -> None:
     done = ran("lab", "ada@far", "--no-browser")
-    assert done.returncode == CommandNotFoundError.exit_code
-    assert "✗ kernel command" in done.stdout
-    assert "the kernel command was not found: jupyter lab" in done.stdout
+    assert done.returncode == ServerError.exit_code
+    assert "remote-kernels: the server could not be started: jupyter lab.\n" in done.stderr
+    assert "jupyter: command not found" in done.stderr
+    assert "try:   where an environment has it, name it: --activate DIR" in done.stderr
+    bed.far.write("/home/ada/.bash_aliases", "x() { echo I am one; return 7; }\n", user="ada")
+    done = ran("lab", "ada@far", "--no-browser", "--app", "x")
+    bed.far.run(["rm", ".bash_aliases"], user="ada")
+    assert "said:  I am one\n" in done.stderr
+    assert "try:   run the command by hand over there" in done.stderr
     done = ran("lab", "ada@far", "--app", "jupyter nonsense", *activate)
     assert done.returncode == ServerError.exit_code
     assert "said:  Jupyter command `jupyter-nonsense` not found." in done.stderr
