@@ -67,14 +67,15 @@ class Agreed:
         self.name = hashlib.blake2b(words.encode("ascii"), digest_size=8).hexdigest()
         self._path = directory() / f"{self.name}.json"
         self.paths: dict[str, Both] = {}
+        self._text = ""
         try:
-            text = self._path.read_text("ascii")
+            self._text = self._path.read_text("ascii")
         except FileNotFoundError:
             return
         except OSError as error:
             raise self._unreadable(str(error.strerror)) from None
         try:
-            found = json.loads(text)
+            found = json.loads(self._text)
             if found["version"] != _VERSION:
                 raise ValueError(f"version {found['version']}")
             for path, (first, second) in found["agreed"].items():
@@ -89,20 +90,22 @@ class Agreed:
         )
 
     def write(self) -> None:
-        """Write it, whole or not at all.
+        """Write it if there is something new, whole or not at all.
 
         Raises:
             RemoteKernelsError: it cannot be written.
         """
         known = sorted(self.paths.items())
         agreed = {path: [both.here, both.there] for path, both in known}
-        data = json.dumps({"version": _VERSION, **self._pair, "agreed": agreed}, indent=0)
+        text = json.dumps({"version": _VERSION, **self._pair, "agreed": agreed})
+        if text == self._text:
+            return
         part = self._path.with_suffix(f".{os.getpid()}")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with open(descriptor, "w", encoding="ascii") as file:
-                file.write(data)
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             part.rename(self._path)

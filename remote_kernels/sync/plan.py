@@ -184,10 +184,10 @@ def large_copies(steps: Plan) -> Plan:
     others = {removal.path for removal in steps.replaced}
     for conflict in steps.conflicts:
         others |= {conflict.path, conflict.second}
-    copies = [x for x in steps.copies if x.wanted.size >= _LARGE and x.path not in others]
+    large = [x for x in steps.copies if x.wanted.size >= _LARGE]
+    copies = [x for x in large if not _is_at_or_in(x.path, others)]
     needed = {above for copy in copies for above in parents(copy.path)}
-    makings = [x for x in steps.makings if x.path in needed]
-    return Plan(makings=makings if not needed & others else [], copies=copies)
+    return Plan(makings=[x for x in steps.makings if x.path in needed], copies=copies)
 
 
 class _Planner:
@@ -443,9 +443,10 @@ class _Planner:
         plan.copies = [x for x in plan.copies if not _is_in(x.path, blocked)][::-1]
         plan.makings = [x for x in plan.makings if not _is_in(x.path, blocked)][::-1]
         # What is in a directory that has to go for something else goes before that comes.
-        early = [x for x in plan.removals if _is_at_or_in(x.path, self._in_the_way)]
-        plan.replaced += early
-        plan.removals = [x for x in plan.removals if x not in set(early)]
+        removals, plan.removals = plan.removals, []
+        for removal in removals:
+            is_early = _is_at_or_in(removal.path, self._in_the_way)
+            (plan.replaced if is_early else plan.removals).append(removal)
         for each in (plan.conflicts, plan.left, plan.kept):
             each.reverse()
         self._set_directories(direction)

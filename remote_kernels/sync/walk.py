@@ -10,7 +10,7 @@ from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.sync.entry import HERE, THERE, Entries, Entry, Side
 from remote_kernels.sync.place import Place, nonsense
 from remote_kernels.sync.rules import Rules
-from remote_kernels.tree import OTHER
+from remote_kernels.tree import OTHER, PARTIAL
 
 
 class Skipped(NamedTuple):
@@ -147,6 +147,8 @@ def _entered(
     sides = {side: listed.get(directory, nothing)[0] for side, listed in found.items()}
     for name in sorted(set().union(*sides.values())):
         path = f"{directory}/{name}" if directory else name
+        if name.startswith(PARTIAL):
+            continue
         entries = {side: listed[name] for side, listed in sides.items() if name in listed}
         # One that is left out on one side, as a directory of that name, is so on the other.
         kinds = {entry.is_directory for entry in entries.values()}

@@ -332,7 +332,7 @@ def goes_on(
     thread.start()
     try:
         for part in parts:
-            wait_until(lambda part=part: arrived() > part, 60, f"{part} bytes")  # type: ignore[misc]
+            wait_until(lambda part=part: arrived() > part, 60, f"{part} bytes")
             # The connection, and all that runs over it.
             bed.far.run(["pkill", "-KILL", "-u", "ada", "sshd"])
         if direction == "push":
