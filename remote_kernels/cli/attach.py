@@ -12,7 +12,13 @@ import click
 from remote_kernels.attach import attach as visit
 from remote_kernels.attach import command_of
 from remote_kernels.cli import render
-from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kernel_params
+from remote_kernels.cli.params import (
+    ManageCommand,
+    ManageOption,
+    changes,
+    complete_hosts,
+    way_params,
+)
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.kernel_log import printable
 from remote_kernels.options import WAY_OPTIONS, KernelOptions
@@ -21,7 +27,6 @@ from remote_kernels.visit import Visited
 from remote_kernels.whereabouts import all_schedulers, place_of, way_to, ways
 
 _GROUP = "Which front end is started"
-_OPTIONS = (*WAY_OPTIONS, "lease", "no_share", "verbose")
 _FRONT_ENDS = ("console", "qtconsole", "lab", "run")
 
 
@@ -32,7 +37,7 @@ def _front_end(name: str, text: str) -> ManageOption:
 @click.command(
     cls=ManageCommand,
     params=[
-        click.Argument(["host"], metavar="HOST"),
+        click.Argument(["host"], metavar="HOST", shell_complete=complete_hosts),
         click.Argument(["selector"], required=False, default="", metavar="[ID|PID|FILE|latest]"),
         _front_end("console", "Start jupyter console, and leave the kernel with it."),
         _front_end("qtconsole", "Start jupyter qtconsole."),
@@ -45,7 +50,7 @@ def _front_end(name: str, text: str) -> ManageOption:
             metavar="FILE",
             help="Run a file of code in the kernel, show its outputs, and leave.",
         ),
-        *(param for param in kernel_params("The way there") if param.name in _OPTIONS),
+        *way_params("lease", "no_share", "verbose"),
     ],
     context_settings={"help_option_names": ["-h", "--help"]},
 )

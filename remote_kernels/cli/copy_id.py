@@ -8,11 +8,14 @@ from typing import Any
 import click
 
 from remote_kernels.cli import render
-from remote_kernels.cli.hosts import complete_hosts
-from remote_kernels.cli.params import ManageCommand, changes, kernel_params
+from remote_kernels.cli.params import (
+    ManageCommand,
+    changes,
+    complete_hosts,
+    way_params,
+)
 from remote_kernels.copy_id import Copying
 from remote_kernels.errors import LoginError
-from remote_kernels.options import WAY_OPTIONS
 from remote_kernels.whereabouts import way_to, ways
 
 
@@ -33,7 +36,7 @@ from remote_kernels.whereabouts import way_to, ways
             help="If a key has to be made, let it have no passphrase: whoever gets at the file can "
             "use it.",
         ),
-        *(param for param in kernel_params("The way there") if param.name in WAY_OPTIONS),
+        *way_params(),
     ],
     context_settings={"help_option_names": ["-h", "--help"]},
 )

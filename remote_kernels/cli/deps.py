@@ -12,13 +12,18 @@ import click
 
 from remote_kernels import installation
 from remote_kernels.cli import in_words, render
-from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kernel_params
+from remote_kernels.cli.params import (
+    ManageCommand,
+    ManageOption,
+    changes,
+    way_params,
+)
 from remote_kernels.errand import Errand
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.installation import Plan, There
 from remote_kernels.kernel_log import printable
 from remote_kernels.local_environment import Environment, environment_of, program_of
-from remote_kernels.options import KernelOptions
+from remote_kernels.options import WAY_OPTIONS, KernelOptions
 from remote_kernels.questions import ASKING
 from remote_kernels.requirement_formats import FORMATS, written
 from remote_kernels.requirements import (
@@ -31,7 +36,6 @@ from remote_kernels.sources import Sources
 from remote_kernels.way import Way
 from remote_kernels.whereabouts import way_to, ways
 
-_WAY = ("tunnel_hosts", "launch_cmd", "launch_args")
 _WRITING = "How it is written"
 _INSTALLING = "Installing it over there"
 
@@ -121,7 +125,7 @@ def _installing(flags: list[str], text: str, **settings: Any) -> ManageOption:
         _installing(
             ["--dry-run"], "Say what would be installed, and change nothing.", is_flag=True
         ),
-        *(x for x in kernel_params("The way there") if x.name in (*_WAY, "no_share")),
+        *way_params("no_share"),
     ],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -137,7 +141,7 @@ def deps(ctx: click.Context, /, paths: tuple[str, ...], **values: Any) -> None:
     What is not certain is said on standard error. The exit code is 1 if something could not be
     read.
     """
-    given = changes({**dict.fromkeys(KernelOptions._fields), **values})
+    given = changes(values)
     _check(values, given)
     host, output = values["host"], Path(values["output"]) if values["output"] else None
     if output is not None and os.path.lexists(output) and not values["force"]:
@@ -231,7 +235,9 @@ def _install(
     """Install over there; the exit code, and what there is to say for programs."""
     told: dict[str, Any] = {"install": None, "error": None}
     try:
-        way = way_to(host, ways(everywhere=True), **{x: given[x] for x in _WAY if x in given})
+        way = way_to(
+            host, ways(everywhere=True), **{x: given[x] for x in WAY_OPTIONS if x in given}
+        )
         options = installation.kernel_here(way, values["kernel"])
         text = printable(f"looking around at {way.host}")
         alone = bool(given.get("no_share"))

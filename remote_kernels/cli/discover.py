@@ -13,7 +13,13 @@ import click
 from remote_kernels import discovery, kernelspecs
 from remote_kernels.cli import in_words, render
 from remote_kernels.cli.manage import place_of, place_params
-from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kernel_params
+from remote_kernels.cli.params import (
+    ManageCommand,
+    ManageOption,
+    changes,
+    complete_hosts,
+    kernel_params,
+)
 from remote_kernels.discovery import Change, Discovery, Found, There
 from remote_kernels.errand import Errand
 from remote_kernels.errors import RemoteKernelsError
@@ -60,7 +66,7 @@ def _action(flags: list[str], text: str, **settings: Any) -> ManageOption:
 @click.command(
     cls=ManageCommand,
     params=[
-        click.Argument(["hosts"], nargs=-1, metavar="[HOST…]"),
+        click.Argument(["hosts"], nargs=-1, metavar="[HOST…]", shell_complete=complete_hosts),
         _action(
             ["--add", "-a"],
             "Add these kernels, by their names in the list or by their paths.",

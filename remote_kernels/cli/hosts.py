@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from remote_kernels import profiles
 from remote_kernels.cli import render
@@ -17,6 +14,7 @@ from remote_kernels.cli.params import (
     ManageCommand,
     ManageOption,
     changes,
+    complete_hosts,
     kernel_params,
     server_changes,
     server_params,
@@ -29,20 +27,6 @@ from remote_kernels.profiles import Profile
 _ACTIONS = ("add", "edit", "delete", "import_")
 _OPTIONS = "What holds for the host, with --add and --edit"
 _SERVERS = "Its Jupyter server, for 'remote-kernels lab'"
-
-
-def complete_hosts(
-    ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """The names of profiles that begin so; none where their file cannot be read."""
-    found: Iterable[Profile] = ()
-    with suppress(ProfileError):
-        found = profiles.profiles().values()
-    return [
-        CompletionItem(profile.name, help=str(profile.options["host"]))
-        for profile in found
-        if profile.name.startswith(incomplete)
-    ]
 
 
 def _action(flags: list[str], text: str, **settings: Any) -> ManageOption:

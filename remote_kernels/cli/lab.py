@@ -19,11 +19,11 @@ from remote_kernels.check import check
 from remote_kernels.cli import in_words, render
 from remote_kernels.cli.check import progress as steps_progress
 from remote_kernels.cli.check import show as show_step
-from remote_kernels.cli.hosts import complete_hosts
 from remote_kernels.cli.params import (
     ManageCommand,
     ManageOption,
     changes,
+    complete_hosts,
     kernel_params,
     server_changes,
     server_params,

@@ -9,10 +9,14 @@ from typing import Any
 import click
 
 from remote_kernels.cli import render
-from remote_kernels.cli.params import ManageCommand, changes, kernel_params
+from remote_kernels.cli.params import (
+    ManageCommand,
+    changes,
+    complete_hosts,
+    way_params,
+)
 from remote_kernels.errors import LoginError
 from remote_kernels.hosts import Host
-from remote_kernels.options import WAY_OPTIONS
 from remote_kernels.profiles import described
 from remote_kernels.resources import seconds
 from remote_kernels.shared_login import KeptLogin, at
@@ -23,7 +27,7 @@ from remote_kernels.whereabouts import way_to, ways
 @click.command(
     cls=ManageCommand,
     params=[
-        click.Argument(["host"], required=False, metavar="[HOST]"),
+        click.Argument(["host"], required=False, metavar="[HOST]", shell_complete=complete_hosts),
         click.Option(
             ["--for", "time"],
             default="8h",
@@ -31,7 +35,7 @@ from remote_kernels.whereabouts import way_to, ways
             help="How long kernels may begin to use the login (default: 8h): H:MM:SS, D-HH:MM:SS, "
             "90m, 4h or 2d.",
         ),
-        *(param for param in kernel_params("The way there") if param.name in WAY_OPTIONS),
+        *way_params(),
         click.Option(
             ["--json"],
             is_flag=True,

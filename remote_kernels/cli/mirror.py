@@ -12,9 +12,12 @@ import click
 
 from remote_kernels import installation, kernelspecs, mirror, profiles
 from remote_kernels.cli import in_words, render
-from remote_kernels.cli.hosts import complete_hosts
 from remote_kernels.cli.manage import NewKernel, complete_names, new_kernel
-from remote_kernels.cli.params import ManageCommand, ManageOption
+from remote_kernels.cli.params import (
+    ManageCommand,
+    ManageOption,
+    complete_hosts,
+)
 from remote_kernels.errand import Errand
 from remote_kernels.errors import OptionsError, RemoteKernelsError
 from remote_kernels.installation import Plan, Step, There

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from remote_kernels.errors import ProfileError
 from remote_kernels.interfaces import interface_names
 from remote_kernels.options import (
     DECLARED,
     DEFAULTS,
     SERVER_DECLARED,
     SERVER_DEFAULTS,
+    WAY_OPTIONS,
     KernelOptions,
     Option,
     flag_and_value,
@@ -111,6 +114,32 @@ def server_params(group: str) -> list[click.Parameter]:
         _of_field(name, option, SERVER_DEFAULTS[name], group)
         for name, option in SERVER_DECLARED.items()
     ]
+
+
+def way_params(*others: str) -> list[click.Parameter]:
+    """The options that say how ssh gets to a host.
+
+    Args:
+        others: further fields of :class:`KernelOptions` that a command takes.
+    """
+    names = (*WAY_OPTIONS, *others)
+    return [param for param in kernel_params("The way there") if param.name in names]
+
+
+def complete_hosts(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The names of profiles that begin so; none where their file cannot be read."""
+    # Not needed but while a shell completes.
+    from remote_kernels.profiles import profiles
+
+    with suppress(ProfileError):
+        return [
+            CompletionItem(profile.name, help=str(profile.options["host"]))
+            for profile in profiles().values()
+            if profile.name.startswith(incomplete)
+        ]
+    return []
 
 
 def complete_interfaces(

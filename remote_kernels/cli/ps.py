@@ -11,10 +11,15 @@ from typing import Any, NamedTuple
 import click
 
 from remote_kernels.cli import in_words, render
-from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kernel_params
+from remote_kernels.cli.params import (
+    ManageCommand,
+    ManageOption,
+    changes,
+    complete_hosts,
+    way_params,
+)
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.kernel_log import printable
-from remote_kernels.options import WAY_OPTIONS
 from remote_kernels.questions import ASKED, ASKING
 from remote_kernels.whereabouts import (
     Found,
@@ -35,11 +40,6 @@ _GROUP = "Other options"
 _WATCH_EVERY = 2.0
 
 
-def _way_params() -> list[click.Parameter]:
-    """The options that say how ssh gets to a host."""
-    return [param for param in kernel_params("The way there") if param.name in WAY_OPTIONS]
-
-
 def _selecting(words: click.Argument) -> list[click.Parameter]:
     """The params of a command that is told of kernels, and where to look for them."""
     on = ManageOption(
@@ -49,7 +49,7 @@ def _selecting(words: click.Argument) -> list[click.Parameter]:
         metavar="HOST…",
         help="Look for it on these hosts; when it is not given, wherever kernels may run.",
     )
-    return [words, on, *_way_params()]
+    return [words, on, *way_params()]
 
 
 def _all_param() -> ManageOption:
@@ -67,7 +67,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
 @click.command(
     cls=ManageCommand,
     params=[
-        click.Argument(["hosts"], nargs=-1, metavar="[HOST…]"),
+        click.Argument(["hosts"], nargs=-1, metavar="[HOST…]", shell_complete=complete_hosts),
         _all_param(),
         ManageOption(
             ["--watch"], group=_GROUP, is_flag=True, help="Show it anew every two seconds."
@@ -83,7 +83,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
             "empty), since and active (seconds since 1970), memory (kB), cpu (seconds), lease_left "
             "(seconds), job, says, pid, file, stale and more.",
         ),
-        *_way_params(),
+        *way_params(),
     ],
     context_settings=_SETTINGS,
 )
@@ -303,7 +303,7 @@ restart = _command(
 @click.command(
     cls=ManageCommand,
     params=[
-        click.Argument(["hosts"], nargs=-1, metavar="[HOST…]"),
+        click.Argument(["hosts"], nargs=-1, metavar="[HOST…]", shell_complete=complete_hosts),
         _all_param(),
         ManageOption(
             ["--yes", "-y"], group=_GROUP, is_flag=True, help="Do not ask, and end no jobs."
@@ -317,7 +317,7 @@ restart = _command(
             "kernels with --channel forward have no keeper: they are shown, and never ended.",
         ),
         ManageOption(["--dry-run"], group=_GROUP, is_flag=True, help="Show what would be removed."),
-        *_way_params(),
+        *way_params(),
     ],
     context_settings=_SETTINGS,
 )

@@ -14,12 +14,16 @@ import click
 
 from remote_kernels import reverse_service
 from remote_kernels.cli import render
-from remote_kernels.cli.hosts import complete_hosts
-from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kernel_params
+from remote_kernels.cli.params import (
+    ManageCommand,
+    ManageOption,
+    changes,
+    complete_hosts,
+    way_params,
+)
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.hosts import Host
 from remote_kernels.kernel_log import printable
-from remote_kernels.options import WAY_OPTIONS
 from remote_kernels.questions import ASKING
 from remote_kernels.reverse import Ended, Holding, Tunnel, TunnelLine, address_of
 from remote_kernels.shared_login import at
@@ -58,7 +62,7 @@ _PORT = click.IntRange(1, 65535)
             help="Nobody is there: nothing is asked, and whatever fails is tried again. So a "
             "service runs it.",
         ),
-        *(param for param in kernel_params("The way there") if param.name in WAY_OPTIONS),
+        *way_params(),
         ManageOption(
             ["--service"],
             group=_SERVICE,

@@ -15,10 +15,16 @@ from typing import Any, NoReturn
 import click
 
 from remote_kernels.cli import in_words, render
-from remote_kernels.cli.params import ManageCommand, ManageOption, changes, kernel_params
+from remote_kernels.cli.params import (
+    ManageCommand,
+    ManageOption,
+    changes,
+    complete_hosts,
+    way_params,
+)
 from remote_kernels.errors import RemoteKernelsError
 from remote_kernels.kernel_log import printable
-from remote_kernels.options import KernelOptions
+from remote_kernels.profiles import described
 from remote_kernels.questions import ASKING
 from remote_kernels.sync.entry import HERE, THERE
 from remote_kernels.sync.outcome import Outcome, Progress
@@ -27,7 +33,6 @@ from remote_kernels.sync.plan import Wishes
 from remote_kernels.sync.watch import keep_going
 from remote_kernels.whereabouts import way_to, ways
 
-_WAY_OPTIONS = ("tunnel_hosts", "launch_cmd", "launch_args", "no_share")
 _GROUP = "What is done"
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 # Seconds between two lines about how far it is, where no person looks.
@@ -50,7 +55,7 @@ def _flag(flags: list[str], text: str) -> ManageOption:
         click.Argument(
             ["direction"], type=click.Choice(["push", "pull", "both"]), metavar="push|pull|both"
         ),
-        click.Argument(["host"], metavar="HOST"),
+        click.Argument(["host"], metavar="HOST", shell_complete=complete_hosts),
         click.Argument(["local"], required=False, default=".", metavar="[LOCAL]"),
         click.Argument(["remote"], required=False, default="", metavar="[REMOTE]"),
         _flag(["--dry-run", "-n"], "Say what would be done, and do nothing."),
@@ -95,7 +100,7 @@ def _flag(flags: list[str], text: str) -> ManageOption:
             "many), files, bytes, seconds, by, and error (null, or an object with sentence, said, "
             "try and more); with --watch one on each line.",
         ),
-        *(param for param in kernel_params("The way there") if param.name in _WAY_OPTIONS),
+        *way_params("no_share"),
     ],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -107,13 +112,14 @@ def sync(
 
     push makes the one over there like LOCAL, pull makes LOCAL like that, both brings to each side
     what was changed on the other. LOCAL is the current directory if it is not named. REMOTE is the
-    directory of the same path in the home over there, if LOCAL is in the home; '~/', in quotes, is
-    the home over there.
+    workdir of HOST, if it has a name with options of its own that has one; else the directory of
+    the same path in the home over there, if LOCAL is in the home. '~/', in quotes, is the home over
+    there.
 
     Left out are .git, checkpoints of notebooks, __pycache__, and what .gitignore and
     .remote-kernels-ignore say. The exit code is 1 if something is left for you to look at.
     """
-    given = changes({**dict.fromkeys(KernelOptions._fields), **values})
+    given = changes(values)
     if values["watch"] and values["dry_run"]:
         raise click.UsageError("--watch and --dry-run do not fit together.")
     alone = bool(given.pop("no_share", False))
@@ -126,7 +132,7 @@ def sync(
         unison=not values["no_unison"],
     )
     here = Path(os.path.abspath(os.path.expanduser(local)))
-    there = remote or remote_for(here)
+    there = remote or described(host, {}).get("workdir") or remote_for(here)
     way = way_to(host, ways(everywhere=True), **given)
     screen = _screen(quiet=values["json"])
     with (
