@@ -28,6 +28,8 @@ from remote_kernels.way_in import Login, prepare
 
 #: The file with the program's way to the other side, in its directory.
 LINE = "line"
+#: A word of the program's, in whose place the directory over there is put.
+ROOT = "rk-root"
 _STARTED = "started"
 _END_PATIENCE = 3.0
 _MOST_SAID = 20
@@ -36,14 +38,15 @@ _MOST_SAID = 20
 _SCRIPT = """#!/bin/sh
 cd {private}
 shift {words}
-{ssh} {before}"$*"{after} | {{
+command=$(printf %s "$*" | sed 's/{root_word}/"$PWD"/')
+{ssh} {before}"$command"{after} | {{
   while IFS= read -r line && [ "$line" != {mark} ]; do :; done
   : >{started}
   exec cat
 }}
 """
 _BEFORE = (
-    'exec /bin/sh -c \'cd "$(printf %b/. "{root}")" && {first}printf "\\n%s\\n" {mark} && exec '
+    'exec /bin/sh -c \'cd -P "$(printf %b/. "{root}")" && {first}printf "\\n%s\\n" {mark} && exec '
 )
 _AFTER = "'"
 
@@ -142,6 +145,7 @@ def _write(reach: Reach, private: Path, words: int, first: str) -> None:
         before=shlex.quote(_BEFORE.format(root=root, first=first, mark=mark)),
         after=shlex.quote(_AFTER),
         mark=mark,
+        root_word=ROOT,
         started=_STARTED,
     )
     (private / _STARTED).unlink(missing_ok=True)

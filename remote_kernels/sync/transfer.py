@@ -15,7 +15,7 @@ from typing import NamedTuple
 from remote_kernels import errors
 from remote_kernels.shell_text import as_bytes
 from remote_kernels.sync.entry import THERE, Side
-from remote_kernels.sync.line import LINE, Reach, run
+from remote_kernels.sync.line import LINE, ROOT, Reach, run
 from remote_kernels.tree import ARRIVES, PARTIAL, RECEIVER
 
 #: What rsync has to know: --info (3.1, of 2013).
@@ -164,6 +164,8 @@ def _command(trip: Trip, *, goes_on: bool) -> list[str]:
     arrives = f"{PARTIAL}{trip.name}/{ARRIVES}/"
     ends = [here, f"there:{arrives}"] if trip.to == THERE else ["there:.", here + arrives]
     program = trip.there_rsync.path
+    # A whole path: what begins with dots Debian's 3.2.7 takes, and does not find.
+    root = ROOT if trip.to == THERE else os.path.realpath(trip.here)
     return [
         trip.here_rsync.path,
         # Modes are set when a file is put into its place.
@@ -171,7 +173,7 @@ def _command(trip: Trip, *, goes_on: bool) -> list[str]:
         # A size and a second that are the same make no file the same.
         "--ignore-times",
         # What has the same beginning needs that no more; else what is there now may help.
-        "--append-verify" if goes_on else "--copy-dest=../..",
+        "--append-verify" if goes_on else f"--copy-dest={root}",
         *("--files-from=-", "--from0", "--no-human-readable", "--info=progress2", "--outbuf=L"),
         *(["--rsync-path", program] if _PLAIN.fullmatch(program) else []),
         # What cat cannot write at once it would take for an error.
