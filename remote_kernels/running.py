@@ -121,6 +121,7 @@ def _kept(path: str, patience: float = _PATIENCE) -> "Facts | None":
         "memory": known.get("memory"),
         "cpu": known.get("cpu"),
         "connected": status["connected"],
+        "is_visited": bool(known.get("visitor")) and status["connected"],
         "lease_left": status["lease_left"],
         "stale": False,
     }
@@ -486,7 +487,9 @@ def claimed(kept_as: str, visitor: str, in_job: bool = False) -> "Facts | None":
     """
     deadline = time.monotonic() + KEPT_PATIENCE
     found = _kept_as(kept_as, in_job)
-    while any(kernel["state"] == "restarting" for kernel in found):
+    while any(kernel["state"] == "restarting" for kernel in found) or (
+        in_job and not found and _may_part(kept_as, visitor)
+    ):
         if time.monotonic() > deadline:
             break
         time.sleep(0.05)
@@ -499,6 +502,23 @@ def claimed(kept_as: str, visitor: str, in_job: bool = False) -> "Facts | None":
         if is_ours:
             asked(kernel["keeper"], f"AWAY {visitor}")
     return None
+
+
+def _may_part(kept_as: str, visitor: str) -> bool:
+    """Whether a visitor of the same machine is at a kernel in a job.
+
+    It may be the launcher before this one: that it has left, the keeper here hears from the node.
+    """
+    machine = visitor.partition(" ")[2]
+    kept = (_kept(path, KEPT_PATIENCE) for path in _keepers())
+    return any(
+        kernel is not None
+        and kernel.get("kept_as") == kept_as
+        and bool(kernel["job_name"])
+        and kernel["is_visited"]
+        and kernel.get("from") == machine
+        for kernel in kept
+    )
 
 
 def _kept_as(kept_as: str, in_job: bool) -> "list[Facts]":

@@ -98,7 +98,7 @@ class Kernel(NamedTuple):
 
     def data(self) -> dict[str, Any]:
         """The same for programs."""
-        hidden = ("keeper", "kernel_keeper", "began", "connected", "directory")
+        hidden = ("keeper", "kernel_keeper", "began", "connected", "is_visited", "directory")
         shown = {name: value for name, value in self.facts.items() if name not in hidden}
         return {"host": self.host, **shown, "node": self.node, "line": self.line}
 

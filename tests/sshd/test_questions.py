@@ -489,7 +489,7 @@ def test_a_prompt_of_the_desktop(bed: Bed, tmp_path: Path, monkeypatch: pytest.M
     with with_password(bed), desktop(monkeypatch):
         kernel = Kernel(spec, tmp_path)
         kernel.start()
-        wait_until(windows, 20, "the prompt")
+        wait_until(windows, 60, "the prompt")
         subprocess.run(["xdotool", "type", f"{PASSWORD}\n"], check=True)
         kernel.wait_for_ready()
         assert kernel.value("6 * 7") == 42
@@ -499,7 +499,7 @@ def test_a_prompt_of_the_desktop(bed: Bed, tmp_path: Path, monkeypatch: pytest.M
         # Closed without an answer.
         kernel = Kernel(spec, tmp_path)
         kernel.start()
-        wait_until(windows, 20, "the prompt")
+        wait_until(windows, 60, "the prompt")
         subprocess.run(["xdotool", "key", "Escape"], check=True)
         assert kernel.launcher_status(timeout=20) == 50
         assert "the login to ada@far was given up" in kernel.stderr()
