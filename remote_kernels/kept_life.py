@@ -175,6 +175,11 @@ class KeptLife:
             self.kernel.terminate()
             self.channel.end_after(END_PATIENCE)
 
+    def part(self) -> None:
+        """Leave what the keeper holds, which stays."""
+        self.life.was_left = True
+        self.channel.part()
+
     def give_up(self) -> PipeSession | None:
         """Leave the kernel to somebody else, with Jupyter's ports.
 

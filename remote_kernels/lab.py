@@ -357,8 +357,7 @@ class StartedServer(_Carried):
     def terminate(self) -> None:
         """Leave; the server stays, if it has begun. See :class:`KeptLife`."""
         if self.life.stage == "up":
-            self.life.was_left = True
-            self.channel.part()
+            self.part()
         else:
             super().terminate()
 
@@ -373,7 +372,7 @@ class ServerInJob(_Carried, KeptJob):
     def on_login_host(self, line: str) -> None:
         """See :class:`KeptJob`; a keeper that took us for dead has left the server alone."""
         if line == "PARTED":
-            self._leave()
+            self.part()
             self.channel.fail(parted(self.life.kind))
         else:
             super().on_login_host(line)
@@ -382,13 +381,9 @@ class ServerInJob(_Carried, KeptJob):
     def terminate(self) -> None:
         """Leave; the server stays, if it has begun. See :class:`KeptLife`."""
         if self.life.stage == "up":
-            self._leave()
+            self.part()
         else:
             super().terminate()
-
-    def _leave(self) -> None:
-        self.life.was_left = True
-        self.channel.part()
 
     def hold(self) -> None:
         """See :class:`KeptJob`; no launcher comes for the job of a server that has ended."""

@@ -81,8 +81,16 @@ class Profile(NamedTuple):
         Host.parse(self.options["host"])
         if not 0 <= self.server.get("port", 0) < 65536:
             raise OptionsError(f"the host {self.name} has no usable --port")
-        options = on_host({"interface": "ssh", **self.options})
-        interface_named(options["interface"]).check(KernelOptions(**options))
+        interface_named(self.kernel.interface).check(self.kernel)
+
+    @property
+    def kernel(self) -> KernelOptions:
+        """The options of a kernel that is added with it.
+
+        Raises:
+            OptionsError: there is no such interface.
+        """
+        return KernelOptions(**on_host({"interface": "ssh", **self.options}))
 
     def values(self) -> dict[str, Any]:
         """What the file has of it, by its keys."""

@@ -34,7 +34,7 @@ _HOME = os.path.expanduser("~")
 _PLACES = (os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp", "/dev/shm")
 _PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-# Of a connection file, in bytes.
+# Of a file that says where a kernel or a server listens, in bytes.
 _LARGEST_FILE = 1 << 16
 # Of a keeper, with all that its kernel has published.
 _LARGEST_ANSWER = 1 << 24
@@ -149,16 +149,25 @@ def connection_info(path: str) -> "Facts | None":
     Args:
         path: of the file.
     """
+    info = own_object(path)
+    known = info is not None and all(isinstance(info.get(port), int) for port in _PORTS)
+    return info if known else None
+
+
+def own_object(path: str) -> "Facts | None":
+    """The JSON object in a file of the user's; None if there is none, or it is another's.
+
+    Args:
+        path: of the file.
+    """
     try:
         if os.stat(path).st_uid != os.getuid():
             return None
         with open(path, "rb") as file:
-            info = json.loads(file.read(_LARGEST_FILE).decode("utf-8"))
+            found = json.loads(file.read(_LARGEST_FILE).decode("utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(info, dict) or not all(isinstance(info.get(p), int) for p in _PORTS):
-        return None
-    return info
+    return found if isinstance(found, dict) else None
 
 
 def _files_of(words: "Sequence[str]") -> "Iterator[str]":

@@ -4,7 +4,6 @@ They are known by the files in which they say where they listen, and ours by the
 The far side runs this file: Python 3.6, the standard library alone.
 """
 
-import json
 import os
 import re
 import socket
@@ -100,16 +99,8 @@ def _files_of(pid: int, usual: "list[str]") -> "Iterator[str]":
 
 def _read(path: str) -> "Facts | None":
     """What the file of a server says; None if it is none of ours to read."""
-    try:
-        if os.stat(path).st_uid != os.getuid():
-            return None
-        with open(path, "rb") as file:
-            info = json.loads(file.read(_LARGEST_FILE).decode("utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(info, dict):
-        return None
-    known = isinstance(info.get("pid"), int) and isinstance(info.get("port"), int)
+    info = running.own_object(path)
+    known = info is not None and all(isinstance(info.get(name), int) for name in ("pid", "port"))
     return info if known else None
 
 

@@ -44,18 +44,14 @@ class StayingJob(KeptJob):
         See :class:`KeptLife`.
         """
         if self.life.stage == "up" and not self._front_ends.restarts:
-            self._leave()
+            self.part()
         else:
             super().terminate()
-
-    def _leave(self) -> None:
-        self.life.was_left = True
-        self.channel.part()
 
     def on_login_host(self, line: str) -> None:
         """See :class:`KeptJob`; a keeper that took us for dead has left the kernel alone."""
         if line == "PARTED":
-            self._leave()
+            self.part()
             self.channel.fail(parted(self.life.kind))
         else:
             super().on_login_host(line)

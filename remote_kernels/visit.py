@@ -132,8 +132,7 @@ class StayingKernel(KernelVisit):
     def terminate(self) -> None:
         """Leave; the kernel stays, unless Jupyter starts it anew. See :class:`KeptLife`."""
         if self.visited is None and self.life.stage == "up" and not self.front_ends.restarts:
-            self.life.was_left = True
-            self.channel.part()
+            self.part()
         elif self.visited is None and self.life.stage != "login":
             KeptLife.terminate(self)
         else:

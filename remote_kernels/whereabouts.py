@@ -465,9 +465,9 @@ def ways(*, everywhere: bool) -> Ways:
             with suppress(OptionsError):
                 options.append(spec.options)
         # A launcher needs none, and what reads them takes time.
-        from remote_kernels.profiles import for_kernel, profiles
+        from remote_kernels.profiles import profiles
 
-        options += [KernelOptions(**for_kernel({"host": name})) for name in profiles()]
+        options += [profile.kernel for profile in profiles().values()]
     found: Ways = {None: set()}
     for each in options:
         try:
